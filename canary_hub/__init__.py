@@ -1,0 +1,31 @@
+"""canary_hub: try, take apart and compare speech-LLMs of the Canary-Qwen kind.
+
+>>> import canary_hub
+>>> stack = canary_hub.Hub().load("nano")
+>>> stack.transcribe("speech.wav").text
+
+Importing this package loads neither torch nor transformers nor gradio.
+"""
+
+from __future__ import annotations
+
+from .errors import HubError
+from .hub import Hub
+from .pipeline import Done, Event, SegmentDone, Stack, StageDone, Token
+from .trace import Result, SegmentResult
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Done",
+    "Event",
+    "Hub",
+    "HubError",
+    "Result",
+    "SegmentDone",
+    "SegmentResult",
+    "Stack",
+    "StageDone",
+    "Token",
+    "__version__",
+]

@@ -1,0 +1,511 @@
+"""Audio in: any file or array becomes a mono float32 waveform at the model's rate, or a clear error.
+
+Decoding, downmix and resampling run block by block, so memory is the result plus a few megabytes, and
+limits hold on what was really decoded, not on what a header claims. `split_at_pauses` cuts long audio.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import stat
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from canary_hub.errors import AudioError, OptionError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Samples: TypeAlias = NDArray[np.float32]
+    Blocks: TypeAlias = Iterator[tuple[int, Samples]]  # (sample rate, (frames, channels)), rate constant
+
+Kernel: TypeAlias = Literal["kaiser", "hann"]
+
+SILENCE_DBFS = -60.0
+"""Below this level (half the peak-to-peak swing, full scale is 0 dBFS) samples count as silent."""
+
+MIN_RATE, MAX_RATE = 1_000, 768_000
+"""Sample rates in Hz outside this range are refused."""
+
+DECODE_SECONDS = 600.0
+"""Wall-clock time after which decoding one input is given up."""
+
+_BLOCK_VALUES = 1 << 20  # samples of all channels that are decoded at once
+_MAX_ARRAY_CHANNELS = 256
+_LOUDEST = 2.0**31  # beyond int32's scale a float is no sample
+_FULL_SCALE = {"int8": 2**7, "int16": 2**15, "int32": 2**31, "uint8": 2**7, "uint16": 2**15}
+_FFMPEG_FORMATS = (  # containers only: no playlists, no device or network inputs
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
+)
+_CONVERT = "Check that it plays elsewhere, or convert it to WAV, FLAC, OGG or MP3."
+_INSTALL_FFMPEG = (
+    "WAV, FLAC, OGG and MP3 are read directly. For M4A, MP4, WebM and others install ffmpeg "
+    "(apt install ffmpeg, brew install ffmpeg, winget install ffmpeg)."
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest input that `load_audio` accepts: bytes of the file, seconds of decoded audio."""
+
+    max_bytes: int = 500_000_000
+    max_seconds: float = 4 * 3600.0
+
+    @classmethod
+    def from_env(cls) -> Limits:
+        """Read CANARY_HUB_MAX_FILE_MB (10^6 bytes) and CANARY_HUB_MAX_SECONDS, else the defaults.
+
+        Raises `OptionError` for a value that is not a positive number.
+        """
+        megabytes = _positive_from_env("CANARY_HUB_MAX_FILE_MB", cls.max_bytes / 1e6)
+        return cls(int(megabytes * 1e6), _positive_from_env("CANARY_HUB_MAX_SECONDS", cls.max_seconds))
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """Mono audio: `samples` (S,) float32 at `rate` Hz, and the printable `name` of where it came from.
+
+    Full scale is [-1, 1]; resampling or a float file can go slightly beyond and is not clipped.
+    """
+
+    samples: Samples
+    rate: int
+    name: str
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.rate
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a waveform: samples `first` up to, not including, `stop`, at `rate` Hz."""
+
+    first: int
+    stop: int
+    rate: int
+
+    @property
+    def start(self) -> float:
+        """Start in seconds."""
+        return self.first / self.rate
+
+    @property
+    def end(self) -> float:
+        """End in seconds."""
+        return self.stop / self.rate
+
+    def of(self, wave: Waveform) -> Samples:
+        """The span's samples (stop - first,): a view into `wave`."""
+        return wave.samples[self.first : self.stop]
+
+
+def load_audio(
+    source: str | Path | bytes | tuple[int, NDArray[Any]],
+    rate: int = 16000,
+    limits: Limits | None = None,
+    *,
+    name: str | None = None,
+) -> Waveform:
+    """Decode, downmix by mean and resample to `rate` Hz.
+
+    `source` is a path, the bytes of a file, or (sample rate in Hz, array (S,) or (S, C)) with int8,
+    int16, int32, uint8, uint16 or float samples. libsndfile reads first; what it cannot read goes to
+    ffmpeg where that is installed. A damaged file is read as far as it goes. `name` is what errors and
+    the result call the input (default: the file's name). `limits` default to `Limits.from_env()`.
+
+    Raises `AudioError` for everything that is no usable audio or beyond the limits.
+    """
+    limits = limits or Limits.from_env()
+    if isinstance(source, tuple):
+        name = printable(name or "the recording")
+        return _collect(_from_array(source, name), name, rate, limits)
+    if isinstance(source, bytes):
+        name = printable(name or "the upload")
+        _check_size(len(source), name, limits)
+    elif isinstance(source, (str, Path)):
+        name = printable(name or Path(source).name or str(source))
+        _check_size(_file_size(source, name), name, limits)
+    else:
+        raise AudioError(f"A {type(source).__name__} is no audio.", "Give a path, bytes or (rate, array).")
+    try:
+        return _collect(_from_soundfile(source), name, rate, limits)
+    except _Unreadable:
+        if shutil.which("ffmpeg") is None:
+            raise AudioError(f"{name} is no audio that libsndfile reads.", _INSTALL_FFMPEG) from None
+    try:
+        if isinstance(source, bytes):
+            with tempfile.TemporaryDirectory() as folder:  # a file, since MP4 is read by seeking
+                path = Path(folder) / "upload"
+                path.write_bytes(source)
+                return _collect(_from_ffmpeg(path, limits), name, rate, limits)
+        return _collect(_from_ffmpeg(source, limits), name, rate, limits)
+    except _Unreadable as problem:
+        reason = str(problem) or "holds no audio that libsndfile or ffmpeg can read"
+        raise AudioError(f"{name} {reason}.", _CONVERT) from None
+
+
+def printable(name: str) -> str:
+    """`name` with control, bidirectional and undecodable characters escaped, cut to 120 characters."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name[:500])
+    return shown if len(shown) <= 120 else f"{shown[:80]}...{shown[-37:]}"
+
+
+def is_silent(samples: Samples) -> bool:
+    """Whether `samples` (S,) stay below `SILENCE_DBFS`; a constant offset does not count as sound."""
+    if not len(samples):
+        return True
+    swing = (float(samples.max()) - float(samples.min())) / 2
+    return swing < 10 ** (SILENCE_DBFS / 20)
+
+
+def split_at_pauses(wave: Waveform, window_seconds: float) -> list[Span]:
+    """Cut `wave` into spans of at most `window_seconds`, each at the quietest point in reach.
+
+    The spans tile the audio exactly. A cut lies in the last quarter of its window, where the RMS level
+    smoothed over 250 ms is lowest; where it stays equally low, in the middle of the last such stretch.
+    The quarter moves forward in time before the end of the audio, so that the last span keeps at least
+    a quarter of a window. Empty audio has no spans. Raises `OptionError` for a window under 0.1 s.
+    """
+    if not window_seconds >= 0.1:
+        raise OptionError(f"A window of {window_seconds} s is too short.", "Give at least 0.1 seconds.")
+    total = len(wave.samples)
+    window = int(min(window_seconds * wave.rate, total))
+    quarter = window // 4
+    cuts = [0]
+    while total - cuts[-1] > window:
+        latest = cuts[-1] + min(window, total - cuts[-1] - quarter)
+        cuts.append(_quietest(wave, latest - quarter, latest))
+    if total:
+        cuts.append(total)
+    return [Span(first, stop, wave.rate) for first, stop in pairwise(cuts)]
+
+
+def resample(samples: Samples, source: int, target: int, kernel: Kernel = "kaiser") -> Samples:
+    """`samples` (S,) at `source` Hz -> (round_half_up(S * target / source),) at `target` Hz; see `Resampler`."""
+    import numpy as np
+
+    resampler = Resampler(source, target, kernel)
+    return np.concatenate([resampler.feed(samples), resampler.finish()])
+
+
+class Resampler:
+    """Windowed-sinc resampling of a stream, with the two filters that lhotse, NeMo's loader, uses.
+
+    lhotse 1.33 (augmentation/torchaudio.py, Resample) takes one or the other:
+    - "kaiser" where torchaudio is not installed: scipy.signal.resample_poly with its defaults. The
+      reference waveforms in tests/oracle were made this way, so it is the default here.
+    - "hann" where torchaudio is installed: torchaudio.functional.resample with its defaults
+      (sinc_interp_hann, lowpass_filter_width 6, rolloff 0.99). The two differ by about 1e-2 of full scale.
+
+    Either filter is sampled on the grid that both rates share and applied by scipy.signal.upfirdn: one
+    sparse pass for any ratio, not one dense kernel per output phase. As in lhotse, S samples give
+    round_half_up(S * target / source), here at least one.
+    """
+
+    def __init__(self, source: int, target: int, kernel: Kernel = "kaiser") -> None:
+        """Prepare the filter for `source` -> `target` Hz."""
+        import numpy as np
+
+        common = math.gcd(source, target)
+        self.down, self.up = source // common, target // common
+        slow, fast = sorted((self.down, self.up))
+        if kernel == "kaiser":
+            self._reach = 10 * fast  # in ticks of the shared grid: `up` of them between two inputs
+            ticks = np.arange(-self._reach, self._reach + 1) / fast
+            window = np.sinc(ticks) * np.kaiser(len(ticks), 5.0)
+            taps = window * (self.up / window.sum())
+        else:
+            cutoff = slow * 0.99
+            self._reach = int(6 * self.down * self.up / cutoff)
+            ticks = np.arange(-self._reach, self._reach + 1) * (cutoff / (self.down * self.up))
+            taps = np.sinc(ticks) * np.cos(ticks * (math.pi / 12)) ** 2 * (cutoff / self.down)
+        self._filter: Samples = taps.astype(np.float32)
+        self._held: Samples = np.zeros(0, np.float32)  # inputs from index _first on
+        self._first = self._taken = self._given = 0
+
+    def feed(self, samples: Samples) -> Samples:
+        """Take the next samples (S,), give the outputs that no later input can change."""
+        import numpy as np
+
+        self._taken += len(samples)
+        if self.up == self.down:
+            self._given += len(samples)
+            return samples
+        self._held = np.concatenate([self._held, samples]) if len(self._held) else samples
+        return self._advance(-((self._reach - self._taken * self.up) // self.down))
+
+    def finish(self) -> Samples:
+        """Give the outputs that are left, as if zeros followed the last input."""
+        total = (2 * self._taken * self.up + self.down) // (2 * self.down)
+        return self._advance(max(total, min(self._taken, 1)))
+
+    def _advance(self, until: int) -> Samples:
+        """Outputs from the next one up to index `until`; drops the inputs no longer needed."""
+        import numpy as np
+
+        count = until - self._given
+        if count <= 0:
+            return np.zeros(0, np.float32)
+        from scipy.signal import upfirdn  # type: ignore[import-untyped, unused-ignore]
+
+        # Output m is the sum over inputs n of filter[reach + m*down - n*up]. Zeros in front of the
+        # filter bring the next output onto a multiple of `down`, where upfirdn takes its outputs.
+        lead = self._reach + self._given * self.down - self._first * self.up
+        zeros = -lead % self.down
+        skip = (lead + zeros) // self.down
+        taps = np.concatenate([np.zeros(zeros, np.float32), self._filter])
+        out = upfirdn(taps, self._held, self.up, self.down)[skip : skip + count]
+        self._given = until
+        needed = max(self._first, -((self._reach - until * self.down) // self.up))
+        self._held = self._held[needed - self._first :].copy()
+        self._first = needed
+        return out  # type: ignore[no-any-return, unused-ignore]
+
+
+class _Unreadable(Exception):
+    """A decoder cannot make anything of the input; the message, if any, completes "NAME ..."."""
+
+
+def _collect(blocks: Blocks, name: str, rate: int, limits: Limits) -> Waveform:
+    """Downmix, check and resample `blocks` of (frames, channels) into one waveform at `rate` Hz."""
+    import numpy as np
+
+    _check_rate(rate, "The target sample rate")
+    deadline = time.monotonic() + DECODE_SECONDS
+    resampler: Resampler | None = None
+    out = bytearray()  # grows in place: no second copy of hours of audio
+    frames = 0
+    with closing(blocks):  # type: ignore[type-var, unused-ignore]
+        for source, block in blocks:
+            if resampler is None:
+                _check_rate(source, f"The sample rate of {name}")
+                resampler = Resampler(source, rate)
+            mono = block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0]
+            usable = np.abs(mono) <= _LOUDEST  # false for NaN too
+            if not usable.all():
+                at = int(usable.argmin())
+                where = f"{mono[at]} at {(frames + at) / source:.2f} s"
+                raise AudioError(
+                    f"{name} has a sample that is no usable number ({where}).",
+                    "Export it again as 16-bit or 24-bit audio.",
+                )
+            frames += len(mono)
+            if frames > limits.max_seconds * source:
+                raise AudioError(
+                    f"{name} is longer than the limit of {limits.max_seconds:g} seconds.",
+                    "Cut it into parts, or raise CANARY_HUB_MAX_SECONDS.",
+                )
+            if time.monotonic() > deadline:
+                raise _too_slow(name)
+            out += resampler.feed(mono).tobytes()
+    if resampler is None:
+        raise AudioError(f"{name} holds no samples.", "Record or export it again.")
+    out += resampler.finish().tobytes()
+    return Waveform(np.frombuffer(out, np.float32), rate, name)
+
+
+def _from_array(source: tuple[int, NDArray[Any]], name: str) -> Blocks:
+    """Blocks of an array (S,) or (S, C), integers scaled to [-1, 1]."""
+    import numpy as np
+
+    hint = "Give (sample rate, array of shape (samples,) or (samples, channels))."
+    if len(source) != 2:
+        raise AudioError(f"{name} is a tuple of {len(source)} items.", hint)
+    rate, samples = source[0], np.asarray(source[1])
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer)) or rate != int(rate):
+        raise AudioError(f"{name} has the sample rate {rate!r}, which is no whole number.", hint)
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 0 < samples.shape[1] <= _MAX_ARRAY_CHANNELS):
+        raise AudioError(f"{name} is an array of shape {samples.shape}.", hint)
+    kind = samples.dtype.name
+    if kind not in _FULL_SCALE and samples.dtype.kind != "f":
+        raise AudioError(f"{name} has samples of type {kind}.", f"Use float, {', '.join(_FULL_SCALE)}.")
+    columns = samples.reshape(len(samples), -1) if samples.size else samples.reshape(0, 1)
+    scale = _FULL_SCALE.get(kind, 1)
+    step = max(1, _BLOCK_VALUES // columns.shape[1])
+    for first in range(0, len(columns), step):
+        block = columns[first : first + step]
+        if scale > 1:
+            with_sign = block.astype(np.float64) - (scale if kind.startswith("u") else 0)
+            yield int(rate), (with_sign / scale).astype(np.float32)
+        else:
+            with np.errstate(over="ignore"):  # float64 beyond float32 becomes inf, which is refused
+                yield int(rate), block.astype(np.float32)
+
+
+def _from_soundfile(source: str | Path | bytes) -> Blocks:
+    """Blocks that libsndfile decodes; raises `_Unreadable` if it decodes nothing of a damaged file."""
+    import io
+
+    import soundfile  # type: ignore[import-untyped, unused-ignore]
+
+    class Forward(soundfile.SoundFile):  # type: ignore[misc, unused-ignore]
+        """Reads without the seek after each block, which fails on FLAC of unknown length."""
+
+        def seekable(self) -> bool:
+            return False
+
+    if isinstance(source, bytes):
+        where: Any = io.BytesIO(source)
+    else:
+        where = str(source) if os.name == "nt" else os.fsencode(source)
+    try:
+        file = Forward(where)
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a name that ends in .raw
+        raise _Unreadable from error
+    with file:
+        step = max(1024, _BLOCK_VALUES // file.channels)
+        done = 0
+        while True:
+            try:
+                block = file.read(step, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                if step > 1024:  # damage: go on in small steps to lose as little as possible
+                    step = 1024
+                    try:
+                        file.seek(done)
+                    except soundfile.LibsndfileError:
+                        break
+                    continue
+                if not done:
+                    raise _Unreadable from error
+                break
+            if not len(block):
+                break
+            done += len(block)
+            yield file.samplerate, block
+
+
+def _from_ffmpeg(path: str | Path, limits: Limits) -> Blocks:
+    """Blocks of the first audio track, in its own rate and channels, through a pipe.
+
+    The pipe carries AU, whose 24-byte header tells rate and channels before float32 samples.
+    """
+    import numpy as np
+
+    command = ["ffmpeg", "-nostdin", "-v", "fatal", "-protocol_whitelist", "file,pipe"]
+    command += ["-format_whitelist", _FFMPEG_FORMATS, "-i", f"file:{os.fspath(path)}"]
+    command += ["-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1"]
+    command += ["-t", f"{limits.max_seconds + 1:.3f}", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+    late = threading.Event()
+    with tempfile.TemporaryFile() as said:
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said)
+        except OSError as error:
+            raise _Unreadable(f"cannot be read: ffmpeg does not start ({error.strerror})") from error
+
+        def give_up() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(DECODE_SECONDS, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            assert process.stdout is not None
+            header = process.stdout.read(24)
+            if len(header) == 24:
+                _, offset, _, _, rate, channels = struct.unpack(">4s5I", header)
+                process.stdout.read(offset - 24)
+                frame = 4 * channels
+                while data := process.stdout.read(max(1, _BLOCK_VALUES // channels) * frame):
+                    data = data[: len(data) // frame * frame]
+                    yield rate, np.frombuffer(data, ">f4").astype(np.float32).reshape(-1, channels)
+        finally:
+            timer.cancel()
+            process.kill()
+            process.communicate()
+        if late.is_set():
+            raise _too_slow(printable(Path(path).name))
+        if len(header) < 24:
+            said.seek(0)
+            raise _Unreadable("has no audio track" if b"matches no streams" in said.read(10_000) else "")
+
+
+def _quietest(wave: Waveform, first: int, last: int) -> int:
+    """The sample index in [first, last] around which the level over 250 ms is lowest."""
+    import numpy as np
+
+    hop = max(1, wave.rate // 100)
+    reach = 12  # hops on each side: 25 hops of 10 ms
+    count = max(1, (last - first) // hop)
+    begin = first - reach * hop
+    # Outside the audio there is nothing to hear: pad with the edge's own neighbourhood, not with zeros.
+    index_low, index_high = max(0, begin), min(len(wave.samples), begin + (count + 2 * reach) * hop)
+    part = wave.samples[index_low:index_high]
+    whole = part[: len(part) // hop * hop].reshape(-1, hop).astype(np.float64)
+    power = np.einsum("ij,ij->i", whole, whole) / hop
+    missing = count + 2 * reach - len(power)
+    before = min(missing, -(-(index_low - begin) // hop))
+    power = np.pad(power, (before, missing - before), mode="edge")
+    total = np.concatenate([[0.0], np.cumsum(power)])
+    level = (total[2 * reach + 1 :] - total[: -(2 * reach + 1)])[:count]
+    low = level <= level.min() * 1.000001 + 1e-12
+    stop = len(low) - int(low[::-1].argmax())  # the last equally quiet stretch ends before here
+    earlier = np.flatnonzero(~low[:stop])
+    start = int(earlier[-1]) + 1 if len(earlier) else 0
+    return min(last, first + (start + stop) * hop // 2)
+
+
+def _check_rate(rate: int, what: str) -> None:
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise AudioError(f"{what} is {rate} Hz.", f"Use audio between {MIN_RATE} and {MAX_RATE} Hz.")
+
+
+def _check_size(size: int, name: str, limits: Limits) -> None:
+    if not size:
+        raise AudioError(f"{name} is empty (0 bytes).", "Record or export it again.")
+    if size > limits.max_bytes:
+        raise AudioError(
+            f"{name} has {size / 1e6:.1f} MB, the limit is {limits.max_bytes / 1e6:g} MB.",
+            "Compress it (for example to FLAC or MP3), cut it into parts, or raise CANARY_HUB_MAX_FILE_MB.",
+        )
+
+
+def _file_size(path: str | Path, name: str) -> int:
+    """Size in bytes of a regular file that may be read; `AudioError` for anything else."""
+    try:
+        found = os.stat(path)
+        if stat.S_ISDIR(found.st_mode):
+            raise AudioError(f"{name} is a folder.", "Name the audio files inside it.")
+        if not stat.S_ISREG(found.st_mode):
+            raise AudioError(f"{name} is not a regular file.", "Save the audio to a file first.")
+        with open(path, "rb"):
+            return found.st_size
+    except FileNotFoundError:
+        raise AudioError(f"There is no file {name}.", "Check the path; only local files are read.") from None
+    except PermissionError:
+        raise AudioError(f"{name} may not be read.", "Check the file's permissions.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise AudioError(f"{name} cannot be opened: {reason}.", "Check the path.") from None
+
+
+def _positive_from_env(variable: str, default: float) -> float:
+    text = os.environ.get(variable, "").strip()
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise OptionError(
+            f"{variable} is {text!r}, no positive number.", f"Unset it, or set it to {default:g}."
+        )
+    return value
+
+
+def _too_slow(name: str) -> AudioError:
+    return AudioError(f"Decoding {name} took longer than {DECODE_SECONDS:g} seconds.", "Cut it into parts.")

@@ -1,0 +1,98 @@
+"""The decoding loop over a Qwen3 module: one step per token, for a left-padded batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from transformers import DynamicCache, Qwen3ForCausalLM
+
+from ...protocols import RowStop, Step
+
+
+class RowLinear(torch.nn.Linear):
+    """A Linear that reads its weight with `torch.mv` for a single row.
+
+    In bfloat16 on the CPU that reaches 24-28 GB/s where F.linear reaches 20, and reading the weights
+    is what a decoding step consists of.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., in) -> (..., out)."""
+        if x.numel() == self.in_features and self.bias is None:
+            return torch.mv(self.weight, x.reshape(-1)).view(*x.shape[:-1], -1)
+        return super().forward(x)
+
+
+def speed_up_single_rows(module: torch.nn.Module) -> None:
+    """Turn the bias-free linears of a bfloat16 CPU module into `RowLinear`, in place."""
+    for linear in module.modules():
+        if type(linear) is torch.nn.Linear and linear.weight.dtype == torch.bfloat16:
+            linear.__class__ = RowLinear
+
+
+@torch.inference_mode()
+def decode(
+    model: Qwen3ForCausalLM,
+    inputs_embeds: torch.Tensor,
+    attention_mask: torch.Tensor,
+    eos_id: int,
+    pad_id: int,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    stop: RowStop | None = None,
+) -> Iterator[Step]:
+    """Prefill, then one `Step` per token until every row has ended, or `max_new_tokens`.
+
+    Args:
+        inputs_embeds: (B, L, H), left-padded.
+        attention_mask: (B, L) bool, False in the padding.
+        temperature: 0 takes the most probable token, above 0 draws with `seed`.
+        stop: may end a row early.
+    """
+    device = inputs_embeds.device
+    rows = inputs_embeds.shape[0]
+    mask = attention_mask.to(device)
+    padded = not bool(mask.all())
+    positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
+    draw = torch.Generator(device=device).manual_seed(seed) if temperature > 0 else None
+    cache = DynamicCache(config=model.config)
+    x = inputs_embeds
+    new: list[list[int]] = [[] for _ in range(rows)]
+    open_rows = [True] * rows
+    for _ in range(max_new_tokens):
+        hidden = model.model(
+            inputs_embeds=x,
+            # Without padding the causal mask is implied, and attention takes its faster path.
+            attention_mask=mask if padded else None,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        # A 2-D input: with a 3-D slice F.linear copies the whole transposed head.
+        logits = model.lm_head(hidden[:, -1])
+        logprobs = torch.log_softmax(logits.float(), dim=-1)
+        if draw is None:
+            ids = logits.argmax(dim=-1)
+        else:
+            ids = torch.multinomial(torch.softmax(logits.float() / temperature, -1), 1, generator=draw)[:, 0]
+        chosen = logprobs.gather(1, ids[:, None])[:, 0].tolist()
+        yield Step(
+            ids=tuple(id if going else None for id, going in zip(ids.tolist(), open_rows, strict=True)),
+            logprobs=tuple(p if going else math.nan for p, going in zip(chosen, open_rows, strict=True)),
+            logits=logits,
+        )
+        for row, id in enumerate(ids.tolist()):
+            if open_rows[row]:
+                new[row].append(id)
+                open_rows[row] = id != eos_id and not (stop is not None and stop(row, new[row]))
+        if not any(open_rows):
+            return
+        # Rows that stopped go on as pad, like in transformers' generate.
+        going_on = torch.tensor(open_rows, device=device)
+        x = model.model.embed_tokens(torch.where(going_on, ids, pad_id))[:, None]
+        positions = positions[:, -1:] + 1
+        if padded:
+            mask = torch.cat([mask, mask.new_ones(rows, 1)], dim=1)

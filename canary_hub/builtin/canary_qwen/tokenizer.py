@@ -1,0 +1,88 @@
+"""The base LLM's tokenizer with the placeholder, such that typed text can never become a control token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from ...errors import WeightsError
+from ...protocols import AudioSlot, Segment, Text
+
+
+class ChatTokenizer:
+    """Qwen's tokenizer.json, read twice: once whole, for decoding and control tokens; once without its
+    added tokens, for text, so that "<|im_end|>" typed by a user is spelled out in plain pieces.
+
+    placeholder_id: the id of `placeholder` where the tokenizer has it, else the next free one (151669
+        for Qwen3), which may lie past the embedding table.
+    """
+
+    def __init__(self, tokenizer_json: Path, config_json: Path, placeholder: str) -> None:
+        try:
+            spec: dict[str, Any] = json.loads(tokenizer_json.read_text("utf-8"))
+            self._whole = Tokenizer.from_str(json.dumps(spec))
+            self._plain = Tokenizer.from_str(json.dumps({**spec, "added_tokens": []}))
+            config: dict[str, Any] = json.loads(config_json.read_text("utf-8"))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise WeightsError(
+                f"The tokenizer in {str(tokenizer_json.parent)!r} cannot be read: {error}.", "Fetch it again."
+            ) from error
+        self.placeholder = placeholder
+        known = self._whole.token_to_id(placeholder)
+        self.placeholder_id: int = self._whole.get_vocab_size() if known is None else known
+        self.eos_id = self._config_id(config, "eos_token")
+        self.pad_id = self._config_id(config, "pad_token")
+        self._skipped = {self.eos_id, self.pad_id, self.placeholder_id}
+
+    def _config_id(self, config: dict[str, Any], key: str) -> int:
+        token = config.get(key)
+        token = token["content"] if isinstance(token, dict) else token
+        return self.control_id(str(token))
+
+    def control_id(self, token: str) -> int:
+        """The id of a control token. Raises: WeightsError when the tokenizer lacks it."""
+        id = self._whole.token_to_id(token)
+        if id is None:
+            raise WeightsError(f"The tokenizer has no token {token!r}.", "Is this the base LLM's tokenizer?")
+        return int(id)
+
+    def encode(self, segments: Sequence[Segment]) -> list[int]:
+        """Prompt pieces -> ids; neighbouring plain texts are read as one, as the chat template writes them."""
+        ids: list[int] = []
+        for plain, group in groupby(segments, key=lambda piece: isinstance(piece, Text) and not piece.control):
+            pieces = list(group)
+            if plain:
+                text = "".join(piece.text for piece in pieces if isinstance(piece, Text))
+                ids += self._plain.encode(text, add_special_tokens=False).ids
+            else:
+                ids += [
+                    self.placeholder_id if isinstance(piece, AudioSlot) else self.control_id(piece.text)
+                    for piece in pieces
+                ]
+        return ids
+
+    def split_control(self, text: str) -> list[Segment]:
+        """Trusted text with tokens spelled out -> pieces: the placeholder and added tokens become what
+        they spell, as NeMo's tokenizer reads a prompt."""
+        whole = Tokenizer.from_str(self._whole.to_str())
+        whole.add_special_tokens([self.placeholder])
+        controls = {token.content for token in whole.get_added_tokens_decoder().values()}
+        pieces: list[Segment] = []
+        while text:
+            at, token = min(((text.find(t), t) for t in controls if t in text), default=(len(text), ""))
+            if at:
+                pieces.append(Text(text[:at]))
+            if token:
+                pieces.append(AudioSlot() if token == self.placeholder else Text(token, control=True))
+            text = text[at + len(token) :]
+        return pieces
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Ids -> text without end, pad and placeholder: NeMo strips only these, not every special token."""
+        text: str = self._whole.decode([id for id in ids if id not in self._skipped], skip_special_tokens=False)
+        return text

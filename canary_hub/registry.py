@@ -1,0 +1,56 @@
+"""The frozen look-up of components and stacks, built once from the plugin records."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from .errors import UnknownNameError
+from .plugins import PluginRecord
+from .specs import ComponentSpec, Stage, StackSpec
+
+
+class Registry:
+    """Components by id and stacks by name; nothing can be added after it is built."""
+
+    def __init__(self, records: Iterable[PluginRecord]) -> None:
+        used = [record for record in records if record.ok]
+        self.components: Mapping[str, ComponentSpec] = MappingProxyType(
+            {spec.id: spec for record in used for spec in record.components}
+        )
+        self.stacks: Mapping[str, StackSpec] = MappingProxyType(
+            {spec.name: spec for record in used for spec in record.stacks}
+        )
+
+    def of(self, stage: Stage) -> tuple[ComponentSpec, ...]:
+        """All components of one stage, in registration order."""
+        return tuple(spec for spec in self.components.values() if spec.stage is stage)
+
+    def component(self, id: str, stage: Stage | None = None) -> ComponentSpec:
+        """The component of that id. Raises: UnknownNameError with the nearest ids, or with the
+        stage it belongs to when that is another one than asked for."""
+        spec = self.components.get(id)
+        if spec is None:
+            pool = [s.id for s in (self.of(stage) if stage else self.components.values())]
+            raise _unknown("component", id, pool, "canary-hub components")
+        if stage is not None and spec.stage is not stage:
+            raise UnknownNameError(
+                f"{id} is a component of stage {spec.stage}, not of {stage}.",
+                f"For {stage} there are: {', '.join(s.id for s in self.of(stage)) or 'none'}.",
+            )
+        return spec
+
+    def stack(self, name: str) -> StackSpec:
+        """The stack of that name. Raises: UnknownNameError with the nearest names."""
+        if name not in self.stacks:
+            raise _unknown("stack", name, list(self.stacks), "canary-hub stacks")
+        return self.stacks[name]
+
+
+def _unknown(what: str, name: str, pool: list[str], listing: str) -> UnknownNameError:
+    near = difflib.get_close_matches(name, pool, n=3, cutoff=0.5)
+    # An id is often given without its namespace: "linear" for "canary/linear".
+    near += [known for known in pool if name and name in known and known not in near][:3]
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    return UnknownNameError(f"There is no {what} {name!r}.", f"{hint}`{listing}` lists them all.")
