@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,13 @@ from .registry import Registry
 from .specs import ComponentSpec, Contract, Options, Stage, StackSpec, WeightsRef
 from .weights import Checkpoint
 
+DEFAULT_STACK = "nano"
 DTYPES = ("float32", "bfloat16", "float16")
+
+
+def default_stack() -> str:
+    """The stack to start with when none is asked for: CANARY_HUB_STACK, else nano (instant, offline)."""
+    return os.environ.get("CANARY_HUB_STACK") or DEFAULT_STACK
 
 
 class Hub:
@@ -109,6 +116,17 @@ class Hub:
                 problems.append(f"{part.id}: {error.message}")
         fit = check_stack(contracts, spec.components)
         return Fit((*problems, *fit.problems), fit.warnings), contracts
+
+    def contract(self, part: ComponentSpec) -> Contract:
+        """A component's contract with its default options and weights.
+
+        Raises: WeightsError, PluginError.
+        """
+        build = part.build_options()
+        weights = {
+            role: Checkpoint(ref, self.plugins.resolvers()) for role, ref in part.weights.items() if ref is not None
+        }
+        return self._contract(part, Build(build, weights))
 
     def _contract(self, part: ComponentSpec, build: Build) -> Contract:
         if isinstance(part.contract, Contract):

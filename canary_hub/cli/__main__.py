@@ -1,0 +1,5 @@
+"""`python -m canary_hub.cli` is the same as `canary-hub`."""
+
+from . import main
+
+main()
