@@ -1,7 +1,7 @@
 """Audio in: any file or array becomes a mono float32 waveform at the model's rate, or a clear error.
 
 Decoding, downmix and resampling run block by block, so memory is the result plus a few megabytes, and
-limits hold on what was really decoded, not on what a header claims. `split_at_pauses` cuts long audio.
+limits hold on what was really decoded, not on what a header claims.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from canary_hub.errors import AudioError, OptionError
+from .errors import AudioError, OptionError
+from .resampling import Resampler
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 
     Samples: TypeAlias = NDArray[np.float32]
     Blocks: TypeAlias = Iterator[tuple[int, Samples]]  # (sample rate, (frames, channels)), rate constant
-
-Kernel: TypeAlias = Literal["kaiser", "hann"]
-
-SILENCE_DBFS = -60.0
-"""Below this level (half the peak-to-peak swing, full scale is 0 dBFS) samples count as silent."""
 
 MIN_RATE, MAX_RATE = 1_000, 768_000
 """Sample rates in Hz outside this range are refused."""
@@ -90,29 +85,6 @@ class Waveform:
         return len(self.samples) / self.rate
 
 
-@dataclass(frozen=True)
-class Span:
-    """A stretch of a waveform: samples `first` up to, not including, `stop`, at `rate` Hz."""
-
-    first: int
-    stop: int
-    rate: int
-
-    @property
-    def start(self) -> float:
-        """Start in seconds."""
-        return self.first / self.rate
-
-    @property
-    def end(self) -> float:
-        """End in seconds."""
-        return self.stop / self.rate
-
-    def of(self, wave: Waveform) -> Samples:
-        """The span's samples (stop - first,): a view into `wave`."""
-        return wave.samples[self.first : self.stop]
-
-
 def load_audio(
     source: str | Path | bytes | tuple[int, NDArray[Any]],
     rate: int = 16000,
@@ -162,118 +134,6 @@ def printable(name: str) -> str:
     """`name` with control, bidirectional and undecodable characters escaped, cut to 120 characters."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name[:500])
     return shown if len(shown) <= 120 else f"{shown[:80]}...{shown[-37:]}"
-
-
-def is_silent(samples: Samples) -> bool:
-    """Whether `samples` (S,) stay below `SILENCE_DBFS`; a constant offset does not count as sound."""
-    if not len(samples):
-        return True
-    swing = (float(samples.max()) - float(samples.min())) / 2
-    return swing < 10 ** (SILENCE_DBFS / 20)
-
-
-def split_at_pauses(wave: Waveform, window_seconds: float) -> list[Span]:
-    """Cut `wave` into spans of at most `window_seconds`, each at the quietest point in reach.
-
-    The spans tile the audio exactly. A cut lies in the last quarter of its window, where the RMS level
-    smoothed over 250 ms is lowest; where it stays equally low, in the middle of the last such stretch.
-    The quarter moves forward in time before the end of the audio, so that the last span keeps at least
-    a quarter of a window. Empty audio has no spans. Raises `OptionError` for a window under 0.1 s.
-    """
-    if not window_seconds >= 0.1:
-        raise OptionError(f"A window of {window_seconds} s is too short.", "Give at least 0.1 seconds.")
-    total = len(wave.samples)
-    window = int(min(window_seconds * wave.rate, total))
-    quarter = window // 4
-    cuts = [0]
-    while total - cuts[-1] > window:
-        latest = cuts[-1] + min(window, total - cuts[-1] - quarter)
-        cuts.append(_quietest(wave, latest - quarter, latest))
-    if total:
-        cuts.append(total)
-    return [Span(first, stop, wave.rate) for first, stop in pairwise(cuts)]
-
-
-def resample(samples: Samples, source: int, target: int, kernel: Kernel = "kaiser") -> Samples:
-    """`samples` (S,) at `source` Hz -> (round_half_up(S * target / source),) at `target` Hz; see `Resampler`."""
-    import numpy as np
-
-    resampler = Resampler(source, target, kernel)
-    return np.concatenate([resampler.feed(samples), resampler.finish()])
-
-
-class Resampler:
-    """Windowed-sinc resampling of a stream, with the two filters that lhotse, NeMo's loader, uses.
-
-    lhotse 1.33 (augmentation/torchaudio.py, Resample) takes one or the other:
-    - "kaiser" where torchaudio is not installed: scipy.signal.resample_poly with its defaults. The
-      reference waveforms in tests/oracle were made this way, so it is the default here.
-    - "hann" where torchaudio is installed: torchaudio.functional.resample with its defaults
-      (sinc_interp_hann, lowpass_filter_width 6, rolloff 0.99). The two differ by about 1e-2 of full scale.
-
-    Either filter is sampled on the grid that both rates share and applied by scipy.signal.upfirdn: one
-    sparse pass for any ratio, not one dense kernel per output phase. As in lhotse, S samples give
-    round_half_up(S * target / source), here at least one.
-    """
-
-    def __init__(self, source: int, target: int, kernel: Kernel = "kaiser") -> None:
-        """Prepare the filter for `source` -> `target` Hz."""
-        import numpy as np
-
-        common = math.gcd(source, target)
-        self.down, self.up = source // common, target // common
-        slow, fast = sorted((self.down, self.up))
-        if kernel == "kaiser":
-            self._reach = 10 * fast  # in ticks of the shared grid: `up` of them between two inputs
-            ticks = np.arange(-self._reach, self._reach + 1) / fast
-            window = np.sinc(ticks) * np.kaiser(len(ticks), 5.0)
-            taps = window * (self.up / window.sum())
-        else:
-            cutoff = slow * 0.99
-            self._reach = int(6 * self.down * self.up / cutoff)
-            ticks = np.arange(-self._reach, self._reach + 1) * (cutoff / (self.down * self.up))
-            taps = np.sinc(ticks) * np.cos(ticks * (math.pi / 12)) ** 2 * (cutoff / self.down)
-        self._filter: Samples = taps.astype(np.float32)
-        self._held: Samples = np.zeros(0, np.float32)  # inputs from index _first on
-        self._first = self._taken = self._given = 0
-
-    def feed(self, samples: Samples) -> Samples:
-        """Take the next samples (S,), give the outputs that no later input can change."""
-        import numpy as np
-
-        self._taken += len(samples)
-        if self.up == self.down:
-            self._given += len(samples)
-            return samples
-        self._held = np.concatenate([self._held, samples]) if len(self._held) else samples
-        return self._advance(-((self._reach - self._taken * self.up) // self.down))
-
-    def finish(self) -> Samples:
-        """Give the outputs that are left, as if zeros followed the last input."""
-        total = (2 * self._taken * self.up + self.down) // (2 * self.down)
-        return self._advance(max(total, min(self._taken, 1)))
-
-    def _advance(self, until: int) -> Samples:
-        """Outputs from the next one up to index `until`; drops the inputs no longer needed."""
-        import numpy as np
-
-        count = until - self._given
-        if count <= 0:
-            return np.zeros(0, np.float32)
-        from scipy.signal import upfirdn  # type: ignore[import-untyped, unused-ignore]
-
-        # Output m is the sum over inputs n of filter[reach + m*down - n*up]. Zeros in front of the
-        # filter bring the next output onto a multiple of `down`, where upfirdn takes its outputs.
-        lead = self._reach + self._given * self.down - self._first * self.up
-        zeros = -lead % self.down
-        skip = (lead + zeros) // self.down
-        taps = np.concatenate([np.zeros(zeros, np.float32), self._filter])
-        out = upfirdn(taps, self._held, self.up, self.down)[skip : skip + count]
-        self._given = until
-        needed = max(self._first, -((self._reach - until * self.down) // self.up))
-        self._held = self._held[needed - self._first :].copy()
-        self._first = needed
-        return out  # type: ignore[no-any-return, unused-ignore]
 
 
 class _Unreadable(Exception):
@@ -326,7 +186,7 @@ def _from_array(source: tuple[int, NDArray[Any]], name: str) -> Blocks:
     if len(source) != 2:
         raise AudioError(f"{name} is a tuple of {len(source)} items.", hint)
     rate, samples = source[0], np.asarray(source[1])
-    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer)) or rate != int(rate):
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer)) or rate % 1 != 0:
         raise AudioError(f"{name} has the sample rate {rate!r}, which is no whole number.", hint)
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 0 < samples.shape[1] <= _MAX_ARRAY_CHANNELS):
         raise AudioError(f"{name} is an array of shape {samples.shape}.", hint)
@@ -373,12 +233,13 @@ def _from_soundfile(source: str | Path | bytes) -> Blocks:
             try:
                 block = file.read(step, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
-                if step > 1024:  # damage: go on in small steps to lose as little as possible
-                    step = 1024
-                    try:
-                        file.seek(done)
-                    except soundfile.LibsndfileError:
-                        break
+                damaged = step == 1024
+                step = 1024  # damage: go on in small steps to lose as little as possible
+                try:
+                    file.seek(done)
+                except soundfile.LibsndfileError:
+                    damaged = True
+                if not damaged:
                     continue
                 if not done:
                     raise _Unreadable from error
@@ -435,31 +296,6 @@ def _from_ffmpeg(path: str | Path, limits: Limits) -> Blocks:
             raise _Unreadable("has no audio track" if b"matches no streams" in said.read(10_000) else "")
 
 
-def _quietest(wave: Waveform, first: int, last: int) -> int:
-    """The sample index in [first, last] around which the level over 250 ms is lowest."""
-    import numpy as np
-
-    hop = max(1, wave.rate // 100)
-    reach = 12  # hops on each side: 25 hops of 10 ms
-    count = max(1, (last - first) // hop)
-    begin = first - reach * hop
-    # Outside the audio there is nothing to hear: pad with the edge's own neighbourhood, not with zeros.
-    index_low, index_high = max(0, begin), min(len(wave.samples), begin + (count + 2 * reach) * hop)
-    part = wave.samples[index_low:index_high]
-    whole = part[: len(part) // hop * hop].reshape(-1, hop).astype(np.float64)
-    power = np.einsum("ij,ij->i", whole, whole) / hop
-    missing = count + 2 * reach - len(power)
-    before = min(missing, -(-(index_low - begin) // hop))
-    power = np.pad(power, (before, missing - before), mode="edge")
-    total = np.concatenate([[0.0], np.cumsum(power)])
-    level = (total[2 * reach + 1 :] - total[: -(2 * reach + 1)])[:count]
-    low = level <= level.min() * 1.000001 + 1e-12
-    stop = len(low) - int(low[::-1].argmax())  # the last equally quiet stretch ends before here
-    earlier = np.flatnonzero(~low[:stop])
-    start = int(earlier[-1]) + 1 if len(earlier) else 0
-    return min(last, first + (start + stop) * hop // 2)
-
-
 def _check_rate(rate: int, what: str) -> None:
     if not MIN_RATE <= rate <= MAX_RATE:
         raise AudioError(f"{what} is {rate} Hz.", f"Use audio between {MIN_RATE} and {MAX_RATE} Hz.")
@@ -501,9 +337,7 @@ def _positive_from_env(variable: str, default: float) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise OptionError(
-            f"{variable} is {text!r}, no positive number.", f"Unset it, or set it to {default:g}."
-        )
+        raise OptionError(f"{variable} is {text!r}, no positive number.", f"Unset it, or set it to {default:g}.")
     return value
 
 

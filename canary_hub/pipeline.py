@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from .audio import Limits, Span, Waveform, is_silent, load_audio, split_at_pauses
+from .audio import Limits, Waveform, load_audio
 from .errors import HubError
 from .injection import inject
 from .options import by_stage, validate
 from .pool import Entry, Pool
 from .protocols import ChatBackend, Encoder, LLMBackend, Preprocessor, Projector, PromptTemplate
 from .repetition import loop_start
+from .segmentation import Span, is_silent, split_at_pauses
 from .specs import ComponentSpec, Options, Stage, StackSpec
 from .trace import Result, SegmentResult, StageRecord
 

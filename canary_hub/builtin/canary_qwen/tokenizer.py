@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -15,8 +16,7 @@ from ...protocols import AudioSlot, Segment, Text
 
 
 class ChatTokenizer:
-    """Qwen's tokenizer.json, read twice: once whole, for decoding and control tokens; once without its
-    added tokens, for text, so that "<|im_end|>" typed by a user is spelled out in plain pieces.
+    """Qwen's tokenizer.json; a "<|im_end|>" typed by a user is spelled out in plain pieces.
 
     placeholder_id: the id of `placeholder` where the tokenizer has it, else the next free one (151669
         for Qwen3), which may lie past the embedding table.
@@ -24,20 +24,20 @@ class ChatTokenizer:
 
     def __init__(self, tokenizer_json: Path, config_json: Path, placeholder: str) -> None:
         try:
-            spec: dict[str, Any] = json.loads(tokenizer_json.read_text("utf-8"))
-            self._whole = Tokenizer.from_str(json.dumps(spec))
-            self._plain = Tokenizer.from_str(json.dumps({**spec, "added_tokens": []}))
+            self._tokenizer = Tokenizer.from_file(str(tokenizer_json))
             config: dict[str, Any] = json.loads(config_json.read_text("utf-8"))
         except Exception as error:  # tokenizers raises bare Exception
             raise WeightsError(
                 f"The tokenizer in {str(tokenizer_json.parent)!r} cannot be read: {error}.", "Fetch it again."
             ) from error
         self.placeholder = placeholder
-        known = self._whole.token_to_id(placeholder)
-        self.placeholder_id: int = self._whole.get_vocab_size() if known is None else known
+        known = self._tokenizer.token_to_id(placeholder)
+        self.placeholder_id: int = self._tokenizer.get_vocab_size() if known is None else known
         self.eos_id = self._config_id(config, "eos_token")
         self.pad_id = self._config_id(config, "pad_token")
         self._skipped = {self.eos_id, self.pad_id, self.placeholder_id}
+        added = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
+        self._control = re.compile("(" + "|".join(map(re.escape, sorted({placeholder, *added}, reverse=True))) + ")")
 
     def _config_id(self, config: dict[str, Any], key: str) -> int:
         token = config.get(key)
@@ -46,7 +46,7 @@ class ChatTokenizer:
 
     def control_id(self, token: str) -> int:
         """The id of a control token. Raises: WeightsError when the tokenizer lacks it."""
-        id = self._whole.token_to_id(token)
+        id = self._tokenizer.token_to_id(token)
         if id is None:
             raise WeightsError(f"The tokenizer has no token {token!r}.", "Is this the base LLM's tokenizer?")
         return int(id)
@@ -58,7 +58,7 @@ class ChatTokenizer:
             pieces = list(group)
             if plain:
                 text = "".join(piece.text for piece in pieces if isinstance(piece, Text))
-                ids += self._plain.encode(text, add_special_tokens=False).ids
+                ids += self._encode_plain(text)
             else:
                 ids += [
                     self.placeholder_id if isinstance(piece, AudioSlot) else self.control_id(piece.text)
@@ -69,20 +69,21 @@ class ChatTokenizer:
     def split_control(self, text: str) -> list[Segment]:
         """Trusted text with tokens spelled out -> pieces: the placeholder and added tokens become what
         they spell, as NeMo's tokenizer reads a prompt."""
-        whole = Tokenizer.from_str(self._whole.to_str())
-        whole.add_special_tokens([self.placeholder])
-        controls = {token.content for token in whole.get_added_tokens_decoder().values()}
-        pieces: list[Segment] = []
-        while text:
-            at, token = min(((text.find(t), t) for t in controls if t in text), default=(len(text), ""))
-            if at:
-                pieces.append(Text(text[:at]))
-            if token:
-                pieces.append(AudioSlot() if token == self.placeholder else Text(token, control=True))
-            text = text[at + len(token) :]
-        return pieces
+        return [
+            AudioSlot() if piece == self.placeholder else Text(piece, control=bool(i % 2))
+            for i, piece in enumerate(self._control.split(text))  # odd pieces are the matches
+            if piece
+        ]
+
+    def _encode_plain(self, text: str) -> list[int]:
+        """Encode in pieces that cut every spelled-out control token in two, so that none can match."""
+        ids: list[int] = []
+        for i, piece in enumerate(self._control.split(text)):
+            for part in (piece[:1], piece[1:]) if i % 2 else (piece,):
+                ids += self._tokenizer.encode(part, add_special_tokens=False).ids
+        return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """Ids -> text without end, pad and placeholder: NeMo strips only these, not every special token."""
-        text: str = self._whole.decode([id for id in ids if id not in self._skipped], skip_special_tokens=False)
+        text: str = self._tokenizer.decode([id for id in ids if id not in self._skipped], skip_special_tokens=False)
         return text
