@@ -59,9 +59,7 @@ def check_stack(contracts: Mapping[Stage, Contract], names: Mapping[Stage, str])
 
 def _compare(giver: str, have: Port, taker: str, want: Port) -> tuple[list[str], list[str]]:
     wrong = [
-        field
-        for field in ("dim", "rate_hz", "layout", "token")
-        if _differs(getattr(have, field), getattr(want, field))
+        field for field in ("dim", "rate_hz", "layout", "token") if _differs(getattr(have, field), getattr(want, field))
     ]
     if wrong:
         return [f"{giver} gives {describe(have)}, {taker} expects {describe(want, wrong)}"], []

@@ -21,9 +21,7 @@ def snapshot(ref: WeightsRef) -> Path:
     assert ref.repo is not None
     _check_room(ref, Path(constants.HF_HUB_CACHE))
     try:
-        return Path(
-            snapshot_download(ref.repo, revision=ref.revision, allow_patterns=["config.json", *ref.files])
-        )
+        return Path(snapshot_download(ref.repo, revision=ref.revision, allow_patterns=["config.json", *ref.files]))
     except errors.GatedRepoError as error:
         raise WeightsError(
             f"{ref.repo} is gated: its owner has to grant you access.",
@@ -43,6 +41,8 @@ def snapshot(ref: WeightsRef) -> Path:
             f"{ref.repo} is not on this machine and the Hub cannot be reached.",
             "Connect to the internet for the first run, or give a local folder. Stack nano needs no download.",
         ) from error
+    except errors.HfHubHTTPError as error:
+        raise WeightsError(f"The Hub refused to send {ref.repo}: {error}.", "Try again later.") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise WeightsError(*_no_room(ref, Path(constants.HF_HUB_CACHE))) from error
@@ -50,8 +50,11 @@ def snapshot(ref: WeightsRef) -> Path:
             f"{ref.repo} could not be downloaded: {error}.",
             "Try again: what has arrived is kept.",
         ) from error
-    except errors.HfHubHTTPError as error:
-        raise WeightsError(f"The Hub refused to send {ref.repo}: {error}.", "Try again later.") from error
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
+        raise WeightsError(
+            f"The Hub's answer about {ref.repo} makes no sense.",
+            "Is there a proxy or login page between this machine and the Hub? Try again later.",
+        ) from error
 
 
 def _check_room(ref: WeightsRef, cache: Path) -> None:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from .plugins import PluginRecord, default_plugins_dir, discover
 from .pool import Entry, Pool
 from .protocols import Build
 from .registry import Registry
-from .specs import ComponentSpec, Contract, Options, Stage, StackSpec, WeightsRef
+from .specs import ComponentSpec, Contract, Options, StackSpec, Stage, WeightsRef
 from .weights import Checkpoint
 
 DEFAULT_STACK = "nano"
@@ -99,7 +100,7 @@ class Hub:
     def check(self, spec: StackSpec) -> Fit:
         """Whether the five fit: every problem at once, before any weight is read.
 
-        Raises: UnknownNameError, OptionError.
+        Raises: UnknownNameError, OptionError; WeightsError when a config cannot be read.
         """
         return self._check(spec, "float32", "cpu")[0]
 
@@ -112,6 +113,8 @@ class Hub:
                 problems.append(f"{part.id} needs {', '.join(missing)}: {part.install or 'install it'}")
             try:
                 contracts[stage] = self._contract(part, self._build(spec, part, dtype, device)[0])
+            except WeightsError:
+                raise  # without the configs nothing can be compared
             except HubError as error:
                 problems.append(f"{part.id}: {error.message}")
         fit = check_stack(contracts, spec.components)
@@ -188,13 +191,17 @@ class Hub:
                 build, calls[stage] = self._build(spec, part, dtype, device)
                 refs = tuple(sorted((role, c.ref) for role, c in build.weights.items()))
                 key = (part.id, build.options.model_dump_json(), refs, dtype, device)
-                entries[stage] = self.pool.acquire(key, lambda part=part, build=build: _imported(part, part.factory)(build))
+                entries[stage] = self.pool.acquire(key, partial(_make, part, build))
         except BaseException:
             for entry in entries.values():
                 self.pool.release(entry)
             raise
         rate = int(audio.rate_hz) if audio is not None and audio.rate_hz else 16000
         return Stack(spec, self.components(spec), self.pool, entries, calls, rate, fit.warnings)
+
+
+def _make(part: ComponentSpec, build: Build) -> Any:
+    return _imported(part, part.factory)(build)
 
 
 def _imported(part: ComponentSpec, target: str) -> Any:

@@ -73,13 +73,13 @@ def inject(
         pieces.append(text[at:])
         built.append(torch.cat(pieces))
         spans.append(taken)
-    length = max(len(row) for row in built)
+    length = max(map(len, built))
     embeds = built[0].new_zeros(len(built), length, built[0].shape[-1])
     mask = torch.zeros(len(built), length, dtype=torch.bool, device=embeds.device)
-    for i, row in enumerate(built):
-        if len(row):
-            embeds[i, -len(row) :] = row
-            mask[i, -len(row) :] = True
+    for i, one in enumerate(built):
+        if len(one):
+            embeds[i, -len(one) :] = one
+            mask[i, -len(one) :] = True
     padded = tuple(
         tuple((start + length - len(built[i]), end + length - len(built[i])) for start, end in taken)
         for i, taken in enumerate(spans)

@@ -32,8 +32,7 @@ def by_stage(values: Mapping[str, Any], components: Mapping[Stage, ComponentSpec
     Raises: OptionError for an unknown or ambiguous key, with the nearest names.
     """
     known = {
-        stage: {*spec.build_options.model_fields, *spec.call_options.model_fields}
-        for stage, spec in components.items()
+        stage: {*spec.build_options.model_fields, *spec.call_options.model_fields} for stage, spec in components.items()
     }
     placed: dict[Stage, dict[str, Any]] = {}
     for key, value in values.items():

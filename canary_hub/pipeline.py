@@ -17,7 +17,7 @@ from .pool import Entry, Pool
 from .protocols import ChatBackend, Encoder, LLMBackend, Preprocessor, Projector, PromptTemplate
 from .repetition import loop_start
 from .segmentation import Span, is_silent, split_at_pauses
-from .specs import ComponentSpec, Options, Stage, StackSpec
+from .specs import ComponentSpec, Options, StackSpec, Stage
 from .trace import Result, SegmentResult, StageRecord
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ import pluggy
 
 from . import hookspecs
 from .errors import PluginError
-from .specs import API_VERSION, ID_PATTERN, ComponentSpec, Stage, StackSpec
+from .specs import API_VERSION, ID_PATTERN, ComponentSpec, StackSpec, Stage
 
 if TYPE_CHECKING:
     import click
@@ -258,7 +258,8 @@ def _file_importer(path: Path) -> Callable[[], Any]:
     def load() -> Any:
         name = f"canary_hub_plugin_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
         spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # factories are found by "name:callable" later
         try:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from .errors import UnknownNameError
 from .plugins import PluginRecord
-from .specs import ComponentSpec, Stage, StackSpec
+from .specs import ComponentSpec, StackSpec, Stage
 
 
 class Registry:

@@ -152,7 +152,8 @@ class TensorFiles(Mapping[str, tuple[int, ...]]):
                     f"{str(path)!r} is not a readable safetensors file: {error}.",
                     "It is truncated or damaged: delete it and fetch it again.",
                 ) from error
-            self._where.update(dict.fromkeys(shard.keys(), shard))
+            names_in_shard: list[str] = shard.keys()  # type: ignore[no-untyped-call, unused-ignore]
+            self._where.update(dict.fromkeys(names_in_shard, shard))
         if weight_map is not None and (gone := sorted(set(weight_map) - set(self._where))):
             raise WeightsError(f"The shards lack {_some(gone)}, which {index.name} lists.", "Fetch it again.")
 
@@ -221,7 +222,9 @@ def assign(
     state = {}
     for name, meta in module.state_dict(keep_vars=True).items():
         tensor = source(name).to(device=device, dtype=dtype if meta.is_floating_point() else None)
-        state[name] = torch.nn.Parameter(tensor, requires_grad=False) if isinstance(meta, torch.nn.Parameter) else tensor
+        state[name] = (
+            torch.nn.Parameter(tensor, requires_grad=False) if isinstance(meta, torch.nn.Parameter) else tensor
+        )
     module.load_state_dict(state, strict=True, assign=True)
     module.requires_grad_(False)
     module.eval()

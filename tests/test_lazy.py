@@ -36,7 +36,18 @@ def test_import_and_listing_from_python() -> None:
 
 FLOORS = [
     {"specs", "errors"},
-    {"contracts", "protocols", "hookspecs", "audio", "resampling", "segmentation", "weights", "download", "repetition", "options"},
+    {
+        "contracts",
+        "protocols",
+        "hookspecs",
+        "audio",
+        "resampling",
+        "segmentation",
+        "weights",
+        "download",
+        "repetition",
+        "options",
+    },
     {"plugins", "registry", "injection"},
     {"pool", "trace"},
     {"pipeline"},

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import ParakeetFeatureExtractor
 
 from canary_hub import Hub
-from canary_hub.specs import Stage, StackSpec
+from canary_hub.specs import StackSpec, Stage
 
 
 @pytest.fixture(scope="module")

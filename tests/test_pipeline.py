@@ -16,7 +16,7 @@ from canary_hub.errors import HubError, OptionError
 from canary_hub.pipeline import Stack
 from canary_hub.protocols import Step
 from canary_hub.repetition import loop_start
-from canary_hub.specs import Stage, StackSpec
+from canary_hub.specs import StackSpec, Stage
 
 
 @pytest.fixture

@@ -6,9 +6,11 @@ import threading
 import time
 from types import SimpleNamespace
 
+import pytest
+
 from canary_hub import Hub
 from canary_hub.pool import Pool
-from canary_hub.specs import Stage, StackSpec
+from canary_hub.specs import StackSpec, Stage
 
 
 def built(nbytes: int):
@@ -77,9 +79,7 @@ def test_a_failed_build_leaves_nothing_and_can_be_retried() -> None:
         raise MemoryError
 
     for _ in range(2):
-        try:
+        with pytest.raises(MemoryError):
             pool.acquire("x", fail)
-        except MemoryError:
-            pass
     assert len(pool) == 0
     assert pool.acquire("x", built(1)).users == 1

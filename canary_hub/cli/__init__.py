@@ -34,9 +34,7 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
-            command: click.Command = getattr(
-                importlib.import_module(f".{COMMANDS[cmd_name]}", __name__), cmd_name
-            )
+            command: click.Command = getattr(importlib.import_module(f".{COMMANDS[cmd_name]}", __name__), cmd_name)
             return command
         self._take_plugin_commands(ctx)
         return super().get_command(ctx, cmd_name)
@@ -60,6 +58,6 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="canary-hub")
 @plugin_options
 @click.pass_context
-def main(ctx: click.Context, **plugin_choice: Any) -> None:
+def main(ctx: click.Context, /, **plugin_choice: Any) -> None:
     """Try, take apart and compare speech-LLMs of the Canary-Qwen kind."""
     ctx.obj = {key: value for key, value in plugin_choice.items() if value}

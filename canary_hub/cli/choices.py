@@ -12,7 +12,7 @@ import click
 
 from ..hub import Hub, default_stack
 from ..options import parse_pairs
-from ..specs import Stage, StackSpec
+from ..specs import StackSpec, Stage
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -24,7 +24,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Safetensors file.")
 @plugin_options
 @click.pass_context
-def dump(ctx: click.Context, out: Path, adapter: str, llm: str | None, **given: Any) -> None:
+def dump(ctx: click.Context, /, out: Path, adapter: str, llm: str | None, **given: Any) -> None:
     """Run a checkpoint in float32 on the CPU and write its tensors.
 
     Writes mel, mel_len, enc, enc_len, perception, prompt_ids, inputs_embeds, attention_mask,
@@ -34,9 +34,7 @@ def dump(ctx: click.Context, out: Path, adapter: str, llm: str | None, **given: 
     from .. import dump as module
 
     hub = hub_of(ctx, **plugin_choice(given))
-    tensors = module.dump(
-        hub, adapter=adapter == "on", components={Stage.LLM: llm} if llm else None, **given
-    )
+    tensors = module.dump(hub, adapter=adapter == "on", components={Stage.LLM: llm} if llm else None, **given)
     module.write(tensors, out)
     for name, tensor in tensors.items():
         click.echo(f"{name:16} {str(tensor.dtype).removeprefix('torch.'):8} {tuple(tensor.shape)}")

@@ -11,7 +11,7 @@ import click
 from ..contracts import describe
 from ..errors import HubError
 from ..hub import Hub
-from ..specs import ComponentSpec, Contract, Options, Stage, StackSpec
+from ..specs import ComponentSpec, Contract, Options, StackSpec, Stage
 from .choices import chosen_stack, hub_of, plugin_choice, plugin_options, stack_options
 
 _json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
@@ -22,7 +22,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Machine-readable o
 @_json
 @plugin_options
 @click.pass_context
-def plugins(ctx: click.Context, verbose: bool, as_json: bool, **given: Any) -> None:
+def plugins(ctx: click.Context, /, verbose: bool, as_json: bool, **given: Any) -> None:
     """List plugins: where each comes from, what it adds, and why a broken one is left out."""
     hub = hub_of(ctx, **given)
     hub.plugins.add_commands(click.Group("plugins"))  # an error there is shown too
@@ -58,7 +58,7 @@ def plugins(ctx: click.Context, verbose: bool, as_json: bool, **given: Any) -> N
 @_json
 @plugin_options
 @click.pass_context
-def components(ctx: click.Context, which: str | None, as_json: bool, **given: Any) -> None:
+def components(ctx: click.Context, /, which: str | None, as_json: bool, **given: Any) -> None:
     """List components, those of one STAGE, or one component by ID with contract and options."""
     hub = hub_of(ctx, **given)
     if which is None:
@@ -125,7 +125,7 @@ def _component(hub: Hub, spec: ComponentSpec) -> dict[str, Any]:
 @_json
 @plugin_options
 @click.pass_context
-def stacks(ctx: click.Context, as_json: bool, **given: Any) -> None:
+def stacks(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     """List stacks and the five components of each."""
     hub = hub_of(ctx, **given)
     if as_json:
@@ -153,7 +153,7 @@ def _stack(spec: StackSpec) -> dict[str, Any]:
 @click.argument("name", metavar="STACK")
 @stack_options
 @click.pass_context
-def check(ctx: click.Context, name: str, **given: Any) -> None:
+def check(ctx: click.Context, /, name: str, **given: Any) -> None:
     """Check whether the parts of STACK fit, before anything is downloaded or loaded."""
     hub = hub_of(ctx, **plugin_choice(given))
     given["stack"] = name

@@ -29,7 +29,7 @@ GROUP_SECONDS = 600.0
 @click.option("--format", "format", type=click.Choice(sorted(FORMATS)), default="txt", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Write one file per input here.")
 @click.pass_context
-def transcribe(ctx: click.Context, files: tuple[str, ...], format: str, output: Path | None, **given: Any) -> None:
+def transcribe(ctx: click.Context, /, files: tuple[str, ...], format: str, output: Path | None, **given: Any) -> None:
     """Transcribe audio FILES.
 
     One bad file does not stop the others; the exit code is 1 if any failed.
@@ -84,9 +84,7 @@ def _transcribe_all(stack: Stack, files: Sequence[str]) -> Iterator[Result | Hub
                     yield event.result
 
 
-def _groups(
-    stack: Stack, files: Sequence[str]
-) -> Iterator[tuple[list[tuple[Waveform, float]], list[HubError]]]:
+def _groups(stack: Stack, files: Sequence[str]) -> Iterator[tuple[list[tuple[Waveform, float]], list[HubError]]]:
     """Decoded files with the seconds that decoding took, a few at a time, and the errors between."""
     import time
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...hookspecs import hookimpl
-from ...specs import ComponentSpec, Stage, StackSpec, WeightsRef
+from ...specs import ComponentSpec, StackSpec, Stage, WeightsRef
 from .options import ChatPromptCall, Qwen3Call
 
 CHECKPOINT = "canary"

@@ -9,27 +9,7 @@ import torch
 from transformers import DynamicCache, Qwen3ForCausalLM
 
 from ...protocols import RowStop, Step
-
-
-class RowLinear(torch.nn.Linear):
-    """A Linear that reads its weight with `torch.mv` for a single row.
-
-    In bfloat16 on the CPU that reaches 24-28 GB/s where F.linear reaches 20, and reading the weights
-    is what a decoding step consists of.
-    """
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., in) -> (..., out)."""
-        if x.numel() == self.in_features and self.bias is None:
-            return torch.mv(self.weight, x.reshape(-1)).view(*x.shape[:-1], -1)
-        return super().forward(x)
-
-
-def speed_up_single_rows(module: torch.nn.Module) -> None:
-    """Turn the bias-free linears of a bfloat16 CPU module into `RowLinear`, in place."""
-    for linear in module.modules():
-        if type(linear) is torch.nn.Linear and linear.weight.dtype == torch.bfloat16:
-            linear.__class__ = RowLinear
+from .cpu import forward_pass
 
 
 @torch.inference_mode()
@@ -63,16 +43,17 @@ def decode(
     new: list[list[int]] = [[] for _ in range(rows)]
     open_rows = [True] * rows
     for _ in range(max_new_tokens):
-        hidden = model.model(
-            inputs_embeds=x,
-            # Without padding the causal mask is implied, and attention takes its faster path.
-            attention_mask=mask if padded else None,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        # A 2-D input: with a 3-D slice F.linear copies the whole transposed head.
-        logits = model.lm_head(hidden[:, -1])
+        with forward_pass(x):
+            hidden = model.model(
+                inputs_embeds=x,
+                # Without padding the causal mask is implied, and attention takes its faster path.
+                attention_mask=mask if padded else None,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+            # A 2-D input: with a 3-D slice F.linear copies the whole transposed head.
+            logits = model.lm_head(hidden[:, -1])
         logprobs = torch.log_softmax(logits.float(), dim=-1)
         if draw is None:
             ids = logits.argmax(dim=-1)

@@ -13,6 +13,7 @@ from ...protocols import Build
 from ...weights import assign, module_bytes
 from . import CHECKPOINT
 from .checkpoint import open_checkpoint
+from .cpu import forward_pass
 from .layout import encoder_name, get
 
 # Variants of NeMo's ConformerEncoder that transformers' module does not compute.
@@ -45,7 +46,8 @@ class FastConformer:
         """
         x = features.to(self.device, self.dtype).transpose(1, 2)
         mask = torch.arange(x.shape[1], device=self.device) < lengths.to(self.device)[:, None]
-        out = self.module(x, attention_mask=mask)
+        with forward_pass(x):
+            out = self.module(x, attention_mask=mask)
         return out.last_hidden_state, out.attention_mask.sum(-1)
 
 

@@ -24,7 +24,7 @@ def user_message(content: list[Segment]) -> list[Segment]:
 
 
 class ChatPrompt:
-    """"{before}{audio}{after}" as one user message."""
+    """ "{before}{audio}{after}" as one user message."""
 
     def render(self, options: Options) -> list[Segment]:
         """The prompt's pieces for `ChatPromptCall` options."""

@@ -19,7 +19,8 @@ from ...specs import Options, WeightsRef
 from ...weights import Checkpoint, TensorFiles, assign, module_bytes
 from . import BASE_LLM, CHECKPOINT
 from .checkpoint import open_checkpoint
-from .decoding import decode, speed_up_single_rows
+from .cpu import speed_up_single_rows
+from .decoding import decode
 from .layout import EMBEDDINGS, get, llm_name, lora_names, lora_scaling, lora_targets
 from .options import Qwen3Call
 from .prompts import user_message
@@ -149,11 +150,16 @@ def build(build: Build) -> Qwen3Backend:
 
     assign(model, source, dtype, build.device)
     place_rope(model, build.device)
+    # In bfloat16 the product is summed and the base added in float32, then rounded once: the same numbers
+    # as merging in float32 and rounding, at half the time and a fraction of the memory.
+    exact = dtype if dtype == torch.bfloat16 else torch.float32
     wrapped: list[tuple[Any, torch.nn.Parameter, torch.nn.Parameter]] = []
     for name, linear in model.named_modules():
         if name.rsplit(".", 1)[-1] in targets:
-            a, b = (files.tensor(part).to(build.device).float() for part in lora_names(name))
-            base = files.tensor(llm_name(f"{name}.weight", lora=True)).to(build.device).float()
+            base, a, b = (
+                files.tensor(part).to(build.device, exact)
+                for part in (llm_name(f"{name}.weight", lora=True), *lora_names(name))
+            )
             merged = torch.addmm(base, b, a, alpha=lora_scaling(config)).to(dtype)
             wrapped.append((linear, linear.weight, torch.nn.Parameter(merged, requires_grad=False)))
 

@@ -12,7 +12,7 @@ from ...protocols import Build
 from ...weights import assign, module_bytes
 from . import CHECKPOINT
 from .checkpoint import open_checkpoint
-from .decoding import speed_up_single_rows
+from .cpu import speed_up_single_rows
 from .layout import get
 from .qwen3 import Qwen3Backend, embeddings, load_tokenizer, place_rope, qwen3_config
 
