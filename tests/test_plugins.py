@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -158,11 +159,9 @@ def test_one_that_is_installed_too_is_taken_once(tmp_path: Path, monkeypatch: py
     distribution(tmp_path)
     monkeypatch.syspath_prepend(tmp_path / "canary-hub-test-dist" / "src")
 
-    class Dist:
-        name, version = "canary_hub_test_dist", "1.2"
-
-    entry = importlib.metadata.EntryPoint("testdist", "canary_hub_test_dist", "canary_hub")
-    vars(entry).update(dist=Dist())
+    real = importlib.metadata.EntryPoint("testdist", "canary_hub_test_dist", "canary_hub")
+    dist = SimpleNamespace(name="canary_hub_test_dist", version="1.2")
+    entry = SimpleNamespace(name="testdist", dist=dist, load=real.load)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
     hub = Hub(tmp_path)
     assert [r.origin for r in hub.records if r.name == "testdist"] == ["canary-hub-test-dist"]
