@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .audio import Limits, Waveform, load_audio
 from .errors import HubError
-from .injection import inject
+from .injection import Injected, inject
+from .inspection import Choices, segment_trace
 from .options import by_stage, validate
 from .pool import Entry, Pool
 from .protocols import ChatBackend, Encoder, LLMBackend, Preprocessor, Projector, PromptTemplate
 from .repetition import loop_start
 from .segmentation import Span, is_silent, split_at_pauses
 from .specs import ComponentSpec, Options, StackSpec, Stage
-from .trace import Result, SegmentResult, StageRecord
+from .trace import Result, SegmentResult, StageRecord, Trace
 
 if TYPE_CHECKING:
     import torch
@@ -78,6 +79,7 @@ class _Job:
     wave: Waveform
     span: Span
     out: SegmentResult
+    trace: Trace | None
 
 
 class Stack:
@@ -152,12 +154,17 @@ class Stack:
                 return event.result
         raise AssertionError("a run ends with Done")
 
-    def stream(self, source: Any, *, limits: Limits | None = None, **options: Any) -> Iterator[Event]:
-        """The same as events, as they happen. Closing the iterator stops the work within a token."""
+    def stream(
+        self, source: Any, *, limits: Limits | None = None, details: bool = False, **options: Any
+    ) -> Iterator[Event]:
+        """The same as events, as they happen. Closing the iterator stops the work within a token.
+
+        With `details` the result carries a trace of the injection, the tokens and the attention.
+        """
         called = self.call_options(**options)
         started = time.perf_counter()
         wave = self.load_audio(source, limits)
-        yield from self.run([wave], called, [time.perf_counter() - started])
+        yield from self.run([wave], called, [time.perf_counter() - started], details)
 
     def load_audio(self, source: Any, limits: Limits | None = None) -> Waveform:
         """Decode and resample to the rate the stack expects. Raises: AudioError."""
@@ -168,6 +175,7 @@ class Stack:
         waves: Sequence[Waveform],
         options: Mapping[Stage, Options] | None = None,
         audio_seconds: Sequence[float] = (),
+        details: bool = False,
     ) -> Iterator[Event]:
         """Several decoded files through the stack: their segments are decoded as batches.
 
@@ -175,15 +183,17 @@ class Stack:
             waves: at `rate`.
             options: call options of every stage; the stack's own by default.
             audio_seconds: what decoding each file took, for the results.
+            details: record a trace of every file.
         """
         options = options or self.options
         results, jobs = [], []
         for i, wave in enumerate(waves):
             started = time.perf_counter()
             result = Result(wave.name, wave.seconds, self.name, warnings=self.warnings)
+            result.trace = self._new_trace(wave) if details else None
             for span in split_at_pauses(wave, self.spec.window_seconds):
                 out = SegmentResult(span.start, span.end)
-                jobs.append(_Job(i, len(result.segments), wave, span, out))
+                jobs.append(_Job(i, len(result.segments), wave, span, out, result.trace))
                 result.segments.append(out)
             spent = time.perf_counter() - started + (audio_seconds[i] if audio_seconds else 0.0)
             result.seconds = {"audio": spent, **{stage.value: 0.0 for stage in Stage}}
@@ -196,12 +206,22 @@ class Stack:
                     for job in batch:
                         share = (job.span.end - job.span.start) / total
                         results[job.file].seconds[event.record.stage] += event.record.seconds * share
+                    for trace in {job.file: job.trace for job in batch}.values():
+                        if trace is not None:
+                            trace.stages.append(event.record)
                 yield event
             for job in batch:
                 yield SegmentDone(job.file, job.segment, job.out)
                 open_segments[job.file] -= 1
                 if not open_segments[job.file]:
                     yield Done(job.file, results[job.file])
+
+    def _new_trace(self, wave: Waveform) -> Trace:
+        trace = Trace(wave.name, wave.seconds, self.name, {s.value: self.spec.components[s] for s in Stage})
+        for stage, entry in self.entries.items():
+            trace.nbytes[stage.value] = entry.nbytes
+            trace.parameters[stage.value] = int(getattr(entry.component, "parameters", 0))
+        return trace
 
     def _batches(self, jobs: list[_Job]) -> Iterator[list[_Job]]:
         for at in range(0, len(jobs), BATCH_SEGMENTS):
@@ -222,10 +242,13 @@ class Stack:
         jobs = [job for job, _ in clips]
         wav = torch.nn.utils.rnn.pad_sequence([clip for _, clip in clips], batch_first=True)
         lengths = torch.tensor([len(clip) for _, clip in clips])
+        features = []
         for stage in (Stage.PREPROCESSOR, Stage.ENCODER, Stage.PROJECTOR):
             started = time.perf_counter()
             component = cast("Preprocessor | Encoder | Projector", self.component(stage))
             wav, lengths = component(wav, lengths)
+            if stage is Stage.PREPROCESSOR:
+                features = [row[:, :n] for row, n in zip(wav, lengths.tolist(), strict=True)]
             yield self._stage_done(stage, started, wav)
         llm = cast(LLMBackend, self.component(Stage.LLM))
         template = cast(PromptTemplate, self.component(Stage.PROMPT_TEMPLATE))
@@ -241,12 +264,29 @@ class Stack:
         yield self._stage_done(Stage.PROMPT_TEMPLATE, started, injected.inputs_embeds)
         for i, clip in zip(kept, audio, strict=True):
             jobs[i].out.audio_frames = len(clip)
-        yield from self._decode([jobs[i] for i in kept], injected, options[Stage.LLM])
+        choices: list[Choices] = []
+        ids: list[list[int]] = []
+        yield from self._decode([jobs[i] for i in kept], injected, options[Stage.LLM], ids, choices)
+        for row, i in enumerate(kept):
+            trace = jobs[i].trace
+            if trace is not None:
+                embeds = injected.inputs_embeds[row : row + 1, injected.attention_mask[row]]
+                span = (jobs[i].span.start, jobs[i].span.end)
+                trace.segments.append(
+                    segment_trace(
+                        llm, span, prompt, features[i], audio[row], embeds, ids[row], choices[row], options[Stage.LLM]
+                    )
+                )
 
-    def _decode(self, jobs: list[_Job], injected: Any, options: Options) -> Iterator[Event]:
+    def _decode(
+        self, jobs: list[_Job], injected: Injected, options: Options, ids: list[list[int]], choices: list[Choices]
+    ) -> Iterator[Event]:
+        """Write the segments' texts; `ids` gets each row's tokens, `choices` (with a trace) what else it
+        could have written."""
         llm = cast(LLMBackend, self.component(Stage.LLM))
         started = time.perf_counter()
-        ids: list[list[int]] = [[] for _ in jobs]
+        ids += [[] for _ in jobs]
+        choices += [Choices() for _ in jobs]
         logprobs: list[list[float]] = [[] for _ in jobs]
         loops: dict[int, int] = {}
 
@@ -264,6 +304,8 @@ class Stack:
                     ids[row].append(id)
                     logprobs[row].append(step.logprobs[row])
                     job = jobs[row]
+                    if job.trace is not None:
+                        choices[row].add(step, row)
                     job.out.text = llm.decode(ids[row]).rstrip("\ufffd")
                     yield Token(job.file, job.segment, id, step.logprobs[row], job.out.text)
         limit = getattr(options, "max_new_tokens", None)

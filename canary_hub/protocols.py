@@ -157,3 +157,21 @@ class ChatBackend(LLMBackend, Protocol):
     def chat_options(self, options: Options) -> Options:
         """`options` as LLM mode needs them: the speech adapter switched off."""
         ...
+
+
+@runtime_checkable
+class Inspectable(LLMBackend, Protocol):
+    """An LLM backend that shows its vocabulary and attention, for the injection details."""
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The text of each token alone."""
+        ...
+
+    def nearest(self, embeds: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(M, H) -> ids (M, k) and cosines (M, k) of the closest rows of the embedding table."""
+        ...
+
+    def attention(self, inputs_embeds: torch.Tensor, new_ids: Sequence[int], options: Options) -> torch.Tensor:
+        """One teacher-forced pass over (1, L, H) and the new ids -> (heads, new ids, L) float32: how much
+        the position that wrote each new id attends to each prompt position, over all layers' heads."""
+        ...

@@ -236,6 +236,11 @@ def module_bytes(*modules: torch.nn.Module) -> int:
     return sum({t.data_ptr(): t.nbytes for t in tensors}.values())
 
 
+def parameter_count(module: torch.nn.Module) -> int:
+    """Number of parameters, tied ones counted once."""
+    return sum({p.data_ptr(): p.numel() for p in module.parameters()}.values())
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))

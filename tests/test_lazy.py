@@ -48,13 +48,13 @@ FLOORS = [
         "repetition",
         "options",
     },
-    {"plugins", "registry", "injection"},
-    {"pool", "trace"},
+    {"plugins", "registry", "injection", "alignment"},
+    {"pool", "trace", "inspection"},
     {"pipeline"},
     {"hub"},
     {"compare", "evaluate", "formats", "explore", "space", "bench", "dump"},
 ]
-SIDEWAYS = {("registry", "plugins"), ("weights", "download"), ("audio", "resampling")}
+SIDEWAYS = {("registry", "plugins"), ("weights", "download"), ("audio", "resampling"), ("inspection", "trace")}
 
 
 def test_imports_go_down_only() -> None:

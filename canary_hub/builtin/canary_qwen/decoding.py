@@ -43,7 +43,7 @@ def decode(
     new: list[list[int]] = [[] for _ in range(rows)]
     open_rows = [True] * rows
     for _ in range(max_new_tokens):
-        with forward_pass(x):
+        with forward_pass():
             hidden = model.model(
                 inputs_embeds=x,
                 # Without padding the causal mask is implied, and attention takes its faster path.

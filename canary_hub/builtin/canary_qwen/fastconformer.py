@@ -10,7 +10,7 @@ from transformers import ParakeetEncoder, ParakeetEncoderConfig
 
 from ...errors import WeightsError
 from ...protocols import Build
-from ...weights import assign, module_bytes
+from ...weights import assign, module_bytes, parameter_count
 from . import CHECKPOINT
 from .checkpoint import open_checkpoint
 from .cpu import forward_pass
@@ -37,6 +37,7 @@ class FastConformer:
         weight = module.subsampling.linear.weight
         self.dtype, self.device = weight.dtype, weight.device
         self.nbytes = module_bytes(module)
+        self.parameters = parameter_count(module)
 
     @torch.inference_mode()
     def __call__(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,7 +47,7 @@ class FastConformer:
         """
         x = features.to(self.device, self.dtype).transpose(1, 2)
         mask = torch.arange(x.shape[1], device=self.device) < lengths.to(self.device)[:, None]
-        with forward_pass(x):
+        with forward_pass():
             out = self.module(x, attention_mask=mask)
         return out.last_hidden_state, out.attention_mask.sum(-1)
 

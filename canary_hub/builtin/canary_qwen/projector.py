@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ...protocols import Build
-from ...weights import assign, module_bytes
+from ...weights import assign, module_bytes, parameter_count
 from . import CHECKPOINT
 from .checkpoint import open_checkpoint
 from .layout import PROJECTION, get
@@ -17,6 +17,7 @@ class LinearProjector:
     def __init__(self, module: torch.nn.Linear) -> None:
         self.module = module
         self.nbytes = module_bytes(module)
+        self.parameters = parameter_count(module)
 
     @torch.inference_mode()
     def __call__(self, hidden: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

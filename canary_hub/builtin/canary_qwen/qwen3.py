@@ -16,10 +16,11 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from ...protocols import Build, RowStop, Segment, Step, Text
 from ...specs import Options, WeightsRef
-from ...weights import Checkpoint, TensorFiles, assign, module_bytes
+from ...weights import Checkpoint, TensorFiles, assign, module_bytes, parameter_count
 from . import BASE_LLM, CHECKPOINT
+from .attention import attention_weights
 from .checkpoint import open_checkpoint
-from .cpu import speed_up_single_rows
+from .cpu import ATTENTION, speed_up_single_rows
 from .decoding import decode
 from .layout import EMBEDDINGS, get, llm_name, lora_names, lora_scaling, lora_targets
 from .options import Qwen3Call
@@ -40,8 +41,10 @@ class Qwen3Backend:
         self.model = model
         self.tokenizer = tokenizer
         self.nbytes = nbytes
+        self.parameters = parameter_count(model)
         self._switch = switch
         self._adapter_on = True
+        self._row_norms: torch.Tensor | None = None
         self._lock = threading.Lock()
 
     @property
@@ -76,9 +79,7 @@ class Qwen3Backend:
         is a state of the module."""
         assert isinstance(options, Qwen3Call)
         with self._lock:
-            if options.adapter is not self._adapter_on:
-                self._switch(options.adapter)
-                self._adapter_on = options.adapter
+            self._use_adapter(options.adapter)
             yield from decode(
                 self.model,
                 inputs_embeds,
@@ -91,9 +92,38 @@ class Qwen3Backend:
                 stop=stop,
             )
 
+    def _use_adapter(self, on: bool) -> None:
+        if on is not self._adapter_on:
+            self._switch(on)
+            self._adapter_on = on
+
     def decode(self, ids: Sequence[int]) -> str:
         """New ids -> text."""
         return self.tokenizer.decode(ids)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The text of each token alone; a control token's name, and "\\ufffd" for part of a character."""
+        return [self.tokenizer.piece(id) for id in ids]
+
+    @torch.inference_mode()
+    def nearest(self, embeds: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(M, H) -> ids (M, k), cosines (M, k) over the embedding table, which is read once."""
+        table = self.model.model.embed_tokens.weight
+        if self._row_norms is None:
+            self._row_norms = torch.linalg.vector_norm(table, dim=1, dtype=torch.float32).clamp(min=1e-6)
+        x = torch.nn.functional.normalize(embeds.float(), dim=-1).to(table)
+        best = ((x @ table.T).float() / self._row_norms).topk(k, dim=-1)
+        return best.indices, best.values
+
+    def attention(self, inputs_embeds: torch.Tensor, new_ids: Sequence[int], options: Options) -> torch.Tensor:
+        """(1, L, H) and the new ids -> (layers * heads, new ids, L)."""
+        assert isinstance(options, Qwen3Call)
+        length = inputs_embeds.shape[1]
+        with self._lock:
+            self._use_adapter(options.adapter)
+            written = self.embed(torch.tensor([list(new_ids[:-1])], dtype=torch.long))
+            embeds = torch.cat([inputs_embeds, written.to(inputs_embeds)], dim=1)
+            return attention_weights(self.model, embeds, length - 1, length)
 
     def chat_segments(self, message: str) -> list[Segment]:
         """A user message as a chat prompt without audio."""
@@ -116,7 +146,7 @@ def load_tokenizer(build: Build) -> ChatTokenizer:
 
 def qwen3_config(build: Build) -> Qwen3Config:
     """The base LLM's config.json as transformers' config."""
-    return Qwen3Config.from_dict(dict(build.weights[BASE_LLM].config))
+    return Qwen3Config.from_dict(dict(build.weights[BASE_LLM].config), attn_implementation=ATTENTION)
 
 
 def embeddings(build: Build, files: TensorFiles) -> torch.Tensor:

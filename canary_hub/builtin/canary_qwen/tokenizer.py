@@ -83,6 +83,13 @@ class ChatTokenizer:
                 ids += self._tokenizer.encode(part, add_special_tokens=False).ids
         return ids
 
+    def piece(self, id: int) -> str:
+        """The text of one token alone: its name for a control token."""
+        if id == self.placeholder_id:
+            return self.placeholder
+        text: str = self._tokenizer.decode([id], skip_special_tokens=False)
+        return text
+
     def decode(self, ids: Iterable[int]) -> str:
         """Ids -> text without end, pad and placeholder: NeMo strips only these, not every special token."""
         text: str = self._tokenizer.decode([id for id in ids if id not in self._skipped], skip_special_tokens=False)

@@ -1,0 +1,152 @@
+"""The injection details of one segment: from the tensors of a run to the plain data of a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .alignment import token_frames, words_of
+from .protocols import Inspectable, LLMBackend, Step
+from .specs import Options
+from .trace import Alternative, Frame, Near, PromptToken, SegmentTrace, TokenTrace, WordTrace
+
+if TYPE_CHECKING:
+    import torch
+
+ALTERNATIVES = 5
+NEAREST = 5
+PICTURE = (32, 480)
+"""The log-mel picture has at most so many rows and columns."""
+
+
+@dataclass
+class Choices:
+    """What the model could have written at each step of one row, collected while it decodes."""
+
+    probability: list[float] = field(default_factory=list)
+    entropy: list[float] = field(default_factory=list)
+    ids: list[list[int]] = field(default_factory=list)
+    probabilities: list[list[float]] = field(default_factory=list)
+
+    def add(self, step: Step, row: int) -> None:
+        """Take the row's distribution from a step: softmax over the whole vocabulary, entropy in bits."""
+        import torch
+
+        logp = torch.log_softmax(step.logits[row].float(), dim=-1)
+        p = logp.exp()
+        best = p.topk(min(ALTERNATIVES + 1, len(p)))
+        id = step.ids[row]
+        assert id is not None
+        self.probability.append(p[id].item())
+        self.entropy.append(-(p * logp).nan_to_num().sum().item() / 0.6931471805599453)
+        kept = [i for i in best.indices.tolist() if i != id][:ALTERNATIVES]
+        self.ids.append(kept)
+        self.probabilities.append(p[kept].tolist())
+
+
+def segment_trace(
+    llm: LLMBackend,
+    span: tuple[float, float],
+    prompt: Sequence[int],
+    features: torch.Tensor,
+    audio: torch.Tensor,
+    inputs_embeds: torch.Tensor,
+    ids: Sequence[int],
+    choices: Choices,
+    options: Options,
+) -> SegmentTrace:
+    """Everything about one decoded segment.
+
+    Args:
+        span: start and end in seconds of the file.
+        prompt: the prompt's ids, with its placeholders.
+        features: (F, T) log-mel of the segment, without padding.
+        audio: (M, H) the embeddings that took the placeholder's place.
+        inputs_embeds: (1, L, H) the row handed to the LLM, without padding.
+        ids: the tokens it wrote.
+    """
+    seconds = (span[1] - span[0]) / max(1, len(audio))
+    at = list(prompt).index(llm.placeholder_id)
+    picture = None
+    frames: list[int] | None = None
+    if isinstance(llm, Inspectable) and ids and len(audio):
+        heads = llm.attention(inputs_embeds, ids, options)[..., at : at + len(audio)]
+        frames, picture = token_frames(heads.cpu().numpy())
+    pieces = _pieces(llm, ids)
+    tokens = tuple(
+        TokenTrace(
+            id,
+            pieces[i],
+            round(choices.probability[i], 6),
+            round(choices.entropy[i], 4),
+            tuple(
+                Alternative(other, _pieces(llm, [other])[0], round(p, 6))
+                for other, p in zip(choices.ids[i], choices.probabilities[i], strict=True)
+            ),
+            None if frames is None else frames[i],
+        )
+        for i, id in enumerate(ids)
+    )
+    return SegmentTrace(
+        start=span[0],
+        end=span[1],
+        prompt=tuple(
+            PromptToken(id, piece, id == llm.placeholder_id)
+            for id, piece in zip(prompt, _pieces(llm, prompt), strict=True)
+        ),
+        frames=_frames(llm, audio),
+        frame_seconds=seconds,
+        tokens=tokens,
+        words=_words(llm, tokens, span, seconds),
+        attention=None if picture is None else tuple(tuple(_scaled(row)) for row in picture.tolist()),
+        log_mel=_log_mel(features),
+    )
+
+
+def _pieces(llm: LLMBackend, ids: Sequence[int]) -> list[str]:
+    return llm.pieces(ids) if isinstance(llm, Inspectable) else [llm.decode([id]) for id in ids]
+
+
+def _frames(llm: LLMBackend, audio: torch.Tensor) -> tuple[Frame, ...]:
+    norms = audio.float().norm(dim=-1).tolist()
+    if not isinstance(llm, Inspectable) or not len(audio):
+        return tuple(Frame(round(norm, 4)) for norm in norms)
+    ids, cosines = (found.tolist() for found in llm.nearest(audio, NEAREST))
+    names = {id: piece for id in {i for row in ids for i in row} for piece in llm.pieces([id])}
+    return tuple(
+        Frame(round(norm, 4), tuple(Near(i, names[i], round(c, 4)) for i, c in zip(row, cosine, strict=True)))
+        for norm, row, cosine in zip(norms, ids, cosines, strict=True)
+    )
+
+
+def _words(
+    llm: LLMBackend, tokens: Sequence[TokenTrace], span: tuple[float, float], seconds: float
+) -> tuple[WordTrace, ...]:
+    """Words with the frame of their first token as start, and the next token's as end."""
+    spoken = [token for token in tokens if token.id not in llm.eos_ids]
+    if not spoken or spoken[0].frame is None:
+        return ()
+    starts = [span[0] + (token.frame or 0) * seconds for token in tokens] + [span[1]]
+    return tuple(
+        WordTrace(text, first, stop, round(starts[first], 3), round(max(starts[stop], starts[first]), 3))
+        for text, first, stop in words_of([token.piece for token in spoken])
+    )
+
+
+def _scaled(row: list[float]) -> list[float]:
+    top = max(row, default=0.0) or 1.0
+    return [round(value / top, 3) for value in row]
+
+
+def _log_mel(features: torch.Tensor) -> tuple[tuple[int, ...], ...]:
+    """(F, T) -> a picture of 0..255, averaged down to at most `PICTURE`."""
+    import torch
+
+    if not features.numel():
+        return ()
+    size = (min(PICTURE[0], features.shape[0]), min(PICTURE[1], features.shape[1]))
+    small = torch.nn.functional.adaptive_avg_pool2d(features.float()[None], size)[0]
+    low, high = small.min(), small.max()
+    scaled = (small - low) / (high - low).clamp(min=1e-6) * 255
+    return tuple(tuple(row) for row in scaled.round().int().tolist())
