@@ -1,9 +1,9 @@
 """When each token was spoken, estimated from the attention of the generated tokens to the audio frames.
 
 The way of whisper's word timestamps (github.com/openai/whisper, timing.py): pick heads that follow the
-audio, average them, and run a monotone path (dynamic time warping) through the picture. Whisper ships a list of
-heads per model; here they are chosen on the clip itself by how steadily they move forward, so any
-checkpoint works.
+audio, average them, and run a monotone path through the picture. Whisper ships a list of heads per model;
+here they are chosen on the clip itself by how steadily they move forward, so any checkpoint works, and the path's
+peaks, which lie inside the words, are moved to where the sound rises before them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float32]
 
 HEADS = 3
+REACH = 0.7
+"""A word begins at most so many seconds before the peak of its attention."""
 
 
 def choose_heads(attention: Matrix, count: int = HEADS) -> list[int]:
@@ -47,46 +49,70 @@ def choose_heads(attention: Matrix, count: int = HEADS) -> list[int]:
 
 
 def token_frames(attention: Matrix) -> tuple[list[int], Matrix]:
-    """A frame for every token, never going back, and the picture it was read from.
+    """The frame each token looks at, never going back, and the picture it was read from.
 
     Args:
         attention: (heads, tokens, frames): weights of each generated token on the audio frames.
 
-    Returns: the first frame of each token on the path, and the chosen heads' mean (tokens, frames).
+    Returns: a frame per token, and the chosen heads' mean (tokens, frames).
     """
     import numpy as np
 
     rows = attention / np.maximum(attention.sum(axis=-1, keepdims=True), 1e-9)
     picture = rows[choose_heads(rows)].mean(axis=0)
-    # Frames that every token looks at tell nothing: each frame is normalised over the tokens.
-    contrast = (picture - picture.mean(axis=0)) / (picture.std(axis=0) + 1e-6 + picture.std() * 0.1)
-    return monotone_path(-contrast), picture.astype(np.float32)
+    return monotone_path(np.log(picture + 1e-4)), picture.astype(np.float32)
 
 
-def monotone_path(cost: NDArray[np.floating]) -> list[int]:
-    """Dynamic time warping: the first column of each row on the cheapest path from corner to corner.
+def monotone_path(gain: NDArray[np.floating]) -> list[int]:
+    """A column for every row, never going back, with the largest sum of gains (Viterbi).
 
     Args:
-        cost: (tokens, frames). Every step goes one frame on, one token on, or both.
+        gain: (tokens, frames).
     """
     import numpy as np
 
-    rows, columns = cost.shape
-    total = np.full((rows + 1, columns + 1), np.inf)
-    total[0, 0] = 0.0
-    came = np.zeros((rows, columns), dtype=np.int8)
-    for i in range(rows):
-        for j in range(columns):
-            before = (total[i, j], total[i, j + 1], total[i + 1, j])  # both, token, frame
-            came[i, j] = best = int(np.argmin(before))
-            total[i + 1, j + 1] = cost[i, j] + before[best]
-    first = [0] * rows
-    i, j = rows - 1, columns - 1
-    while i >= 0 and j >= 0:
-        first[i] = j
-        step = int(came[i, j])
-        i, j = i - (step != 2), j - (step != 1)
-    return first
+    tokens, frames = gain.shape
+    best = gain[0]
+    came = np.zeros((tokens, frames), dtype=int)
+    for i in range(1, tokens):
+        so_far = np.maximum.accumulate(best)
+        came[i] = np.maximum.accumulate(np.where(best == so_far, np.arange(frames), 0))
+        best = so_far + gain[i]
+    at = int(best.argmax())
+    path = [at]
+    for i in range(tokens - 1, 0, -1):
+        at = int(came[i, at])
+        path.append(at)
+    return path[::-1]
+
+
+def onsets(peaks: Sequence[float], loudness: NDArray[np.floating], rate: float) -> list[float]:
+    """Where words begin, from points inside them: the rise out of the quietest place before each.
+
+    A token's attention peaks inside its word, a word's middle rather than its start, and frames are
+    coarse. Between one peak and the one before lies the boundary: at the loudness's lowest point, and then
+    where it has risen a third of the way up again.
+
+    Args:
+        peaks: seconds, one inside each word, in order.
+        loudness: (T,) on any scale, `rate` values a second.
+    """
+    import numpy as np
+
+    smooth = np.convolve(loudness, np.ones(5) / 5, mode="same")
+    starts = []
+    before = 0.0
+    for peak in peaks:
+        first = max(int(before * rate), int((peak - REACH) * rate), 0)
+        part = smooth[first : max(first + 1, int(peak * rate))]
+        if len(part) < 2:
+            starts.append(peak)
+        else:
+            low = int(part.argmin())
+            rise = part[low:]
+            starts.append((first + low + int((rise >= rise[0] + (rise.max() - rise[0]) / 3).argmax())) / rate)
+        before = peak
+    return starts
 
 
 def words_of(texts: Sequence[str]) -> list[tuple[str, int, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .alignment import token_frames, words_of
+from .alignment import onsets, token_frames, words_of
 from .protocols import Inspectable, LLMBackend, Step
 from .specs import Options
 from .trace import Alternative, Frame, Near, PromptToken, SegmentTrace, TokenTrace, WordTrace
@@ -98,7 +98,7 @@ def segment_trace(
         frames=_frames(llm, audio),
         frame_seconds=seconds,
         tokens=tokens,
-        words=_words(llm, tokens, span, seconds),
+        words=_words(llm, tokens, span, seconds, features),
         attention=None if picture is None else tuple(tuple(_scaled(row)) for row in picture.tolist()),
         log_mel=_log_mel(features),
     )
@@ -121,16 +121,23 @@ def _frames(llm: LLMBackend, audio: torch.Tensor) -> tuple[Frame, ...]:
 
 
 def _words(
-    llm: LLMBackend, tokens: Sequence[TokenTrace], span: tuple[float, float], seconds: float
+    llm: LLMBackend,
+    tokens: Sequence[TokenTrace],
+    span: tuple[float, float],
+    seconds: float,
+    features: torch.Tensor,
 ) -> tuple[WordTrace, ...]:
-    """Words with the frame of their first token as start, and the next token's as end."""
+    """Words from the rise of the sound before their first token's frame, to the next word."""
     spoken = [token for token in tokens if token.id not in llm.eos_ids]
-    if not spoken or spoken[0].frame is None:
+    words = words_of([token.piece for token in spoken])
+    if not words or spoken[0].frame is None:
         return ()
-    starts = [span[0] + (token.frame or 0) * seconds for token in tokens] + [span[1]]
+    peaks = [((spoken[first].frame or 0) + 0.5) * seconds for _, first, _ in words]
+    starts = onsets(peaks, features.mean(dim=0).float().cpu().numpy(), features.shape[1] / (span[1] - span[0]))
+    ends = [*starts[1:], span[1] - span[0]]
     return tuple(
-        WordTrace(text, first, stop, round(starts[first], 3), round(max(starts[stop], starts[first]), 3))
-        for text, first, stop in words_of([token.piece for token in spoken])
+        WordTrace(text, first, stop, round(span[0] + start, 3), round(span[0] + end, 3))
+        for (text, first, stop), start, end in zip(words, starts, ends, strict=True)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from canary_hub import Done, Hub
-from canary_hub.alignment import choose_heads, monotone_path, words_of
+from canary_hub.alignment import choose_heads, monotone_path, onsets, words_of
 from canary_hub.pipeline import Stack
 from canary_hub.specs import StackSpec, Stage
 from canary_hub.trace import SegmentTrace, Trace
@@ -127,15 +128,21 @@ def test_batches_have_a_trace_per_segment(hub: Hub, tiny_spec: StackSpec, oracle
         assert len(segment.frames) * segment.frame_seconds == pytest.approx(segment.end - segment.start)
 
 
-def test_a_path_never_goes_back() -> None:
-    cost = np.ones((4, 9))
-    for token, frame in enumerate([0, 2, 5, 7]):
-        cost[token, frame : frame + 2] = -5
-    assert monotone_path(cost) == [0, 2, 5, 7] or monotone_path(cost)[1:] == [2, 5, 7]
-    noise = np.random.default_rng(0).normal(size=(12, 40))
-    path = monotone_path(noise)
+def test_a_path_never_goes_back_and_is_the_best() -> None:
+    gain = np.random.default_rng(0).normal(size=(4, 7))
+    path = monotone_path(gain)
     assert path == sorted(path)
-    assert path[0] == 0
+    every = itertools.combinations_with_replacement(range(7), 4)
+    best = max(every, key=lambda p: sum(gain[i, j] for i, j in enumerate(p)))
+    assert path == list(best)
+
+
+def test_words_begin_where_the_sound_rises() -> None:
+    loudness = np.full(300, -3.0)
+    for start in (50, 120, 230):
+        loudness[start : start + 40] = 1.0
+    starts = onsets([0.7, 1.45, 2.5], loudness, rate=100.0)
+    assert starts == pytest.approx([0.5, 1.2, 2.3], abs=0.03)
 
 
 def test_heads_that_follow_the_audio_are_chosen() -> None:
