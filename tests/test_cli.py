@@ -81,6 +81,15 @@ def test_subtitles_of_several_files_need_a_folder(speech: Path) -> None:
     assert "--output" in result.output
 
 
+def test_details_are_written_beside_the_transcript(speech: Path, tmp_path: Path) -> None:
+    result = run("transcribe", *TINY, "--details", tmp_path / "trace.json", speech)
+    assert result.stdout == "user\n"
+    (trace,) = json.loads((tmp_path / "trace.json").read_text())
+    assert trace["version"] == 1
+    assert len(trace["segments"][0]["frames"]) == 138
+    assert [token["piece"] for token in trace["segments"][0]["tokens"]] == ["user", "<|im_end|>"]
+
+
 def test_swaps_and_options_by_name(speech: Path) -> None:
     result = run(
         "transcribe", *TINY, "--llm", "canary/qwen3-peft", "-o", "max_new_tokens=1", "--format", "json", speech

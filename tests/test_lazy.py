@@ -52,9 +52,9 @@ FLOORS = [
     {"pool", "trace", "inspection"},
     {"pipeline"},
     {"hub"},
-    {"compare", "evaluate", "formats", "explore", "space", "bench", "dump"},
+    {"compare", "evaluate", "formats", "explore", "space", "bench", "random_checkpoint", "dump"},
 ]
-SIDEWAYS = {("registry", "plugins"), ("weights", "download"), ("audio", "resampling"), ("inspection", "trace")}
+SIDEWAYS = {("registry", "plugins"), ("weights", "download"), ("audio", "resampling"), ("inspection", "trace"), ("bench", "random_checkpoint")}
 
 
 def test_imports_go_down_only() -> None:

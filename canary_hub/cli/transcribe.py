@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +30,11 @@ GROUP_SECONDS = 600.0
 @load_options
 @click.option("--format", "format", type=click.Choice(sorted(FORMATS)), default="txt", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Write one file per input here.")
+@click.option("--details", type=click.Path(path_type=Path, dir_okay=False), help="Write the injection traces (JSON).")
 @click.pass_context
-def transcribe(ctx: click.Context, /, files: tuple[str, ...], format: str, output: Path | None, **given: Any) -> None:
+def transcribe(
+    ctx: click.Context, /, files: tuple[str, ...], format: str, output: Path | None, details: Path | None, **given: Any
+) -> None:
     """Transcribe audio FILES.
 
     One bad file does not stop the others; the exit code is 1 if any failed.
@@ -42,8 +47,10 @@ def transcribe(ctx: click.Context, /, files: tuple[str, ...], format: str, outpu
     for warning in stack.warnings:
         click.echo(f"warning: {warning}", err=True)
     failed = 0
-    results = []
-    for outcome in _transcribe_all(stack, files):
+    results: list[Result] = []
+    traces: list[dict[str, Any]] = []
+    taken: set[Path] = set()
+    for outcome in _transcribe_all(stack, files, details is not None):
         if isinstance(outcome, HubError):
             failed += 1
             click.echo(f"error: {outcome}", err=True)
@@ -51,17 +58,23 @@ def transcribe(ctx: click.Context, /, files: tuple[str, ...], format: str, outpu
         for segment in outcome.segments:
             if segment.note and not segment.note.startswith("silence"):
                 click.echo(f"{outcome.file} {segment.start:.1f}-{segment.end:.1f} s: {segment.note}", err=True)
+        if outcome.trace is not None:
+            traces.append(outcome.trace.to_json())
         if output is None:
             results.append(outcome)
         else:
-            click.echo(str(_write(output, outcome, format)), err=True)
+            path = _free(output, Path(outcome.file).stem or "audio", format, taken)
+            _write(path, render([outcome], format))
+            click.echo(str(path), err=True)
+    if details is not None:
+        _write(details, json.dumps(traces, indent=1))
     if results:
         click.echo(render(results, format), nl=False)
     if failed:
         ctx.exit(1)
 
 
-def _transcribe_all(stack: Stack, files: Sequence[str]) -> Iterator[Result | HubError]:
+def _transcribe_all(stack: Stack, files: Sequence[str], details: bool) -> Iterator[Result | HubError]:
     """Results and errors in the order in which they are ready, with a progress bar on stderr."""
     from rich.console import Console
     from rich.progress import Progress, TimeRemainingColumn
@@ -77,7 +90,8 @@ def _transcribe_all(stack: Stack, files: Sequence[str]) -> Iterator[Result | Hub
             yield from errors
             total += sum(wave.seconds for wave, _ in group)
             progress.update(bar, total=total)
-            for event in stack.run([wave for wave, _ in group], audio_seconds=[seconds for _, seconds in group]):
+            waves, seconds = [wave for wave, _ in group], [spent for _, spent in group]
+            for event in stack.run(waves, audio_seconds=seconds, details=details):
                 if isinstance(event, SegmentDone):
                     progress.advance(bar, event.result.end - event.result.start)
                 elif isinstance(event, Done):
@@ -86,8 +100,6 @@ def _transcribe_all(stack: Stack, files: Sequence[str]) -> Iterator[Result | Hub
 
 def _groups(stack: Stack, files: Sequence[str]) -> Iterator[tuple[list[tuple[Waveform, float]], list[HubError]]]:
     """Decoded files with the seconds that decoding took, a few at a time, and the errors between."""
-    import time
-
     group: list[tuple[Waveform, float]] = []
     errors: list[HubError] = []
     for file in files:
@@ -102,23 +114,22 @@ def _groups(stack: Stack, files: Sequence[str]) -> Iterator[tuple[list[tuple[Wav
     yield group, errors
 
 
-def _write(folder: Path, result: Result, format: str) -> Path:
-    """Write one result beside its final name, then rename. Raises: HubError."""
-    stem = Path(result.file).stem or "audio"
-    path = folder / f"{stem}.{format}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        number = 1
-        while path.exists() and path in _written:
-            number += 1
-            path = folder / f"{stem}-{number}.{format}"
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(render([result], format), "utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise HubError(f"{str(path)!r} cannot be written: {error}.", "Choose another --output.") from error
-    _written.add(path)
+def _free(folder: Path, stem: str, format: str, taken: set[Path]) -> Path:
+    """A name that no other input of this run has; files of earlier runs are replaced."""
+    path, number = folder / f"{stem}.{format}", 1
+    while path in taken:
+        number += 1
+        path = folder / f"{stem}-{number}.{format}"
+    taken.add(path)
     return path
 
 
-_written: set[Path] = set()
+def _write(path: Path, content: str) -> None:
+    """Write beside the final name, then rename: no half file is ever left. Raises: HubError."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(content, "utf-8", newline="")
+        os.replace(part, path)
+    except OSError as error:
+        raise HubError(f"{str(path)!r} cannot be written: {error}.", "Choose another place.") from error
