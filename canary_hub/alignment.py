@@ -100,17 +100,19 @@ def onsets(peaks: Sequence[float], loudness: NDArray[np.floating], rate: float) 
     import numpy as np
 
     smooth = np.convolve(loudness, np.ones(5) / 5, mode="same")
+    quiet, loud = np.percentile(smooth, [10, 90])
+    sounding = smooth >= quiet + (loud - quiet) / 3
     starts = []
     before = 0.0
-    for peak in peaks:
-        first = max(int(before * rate), int((peak - REACH) * rate), 0)
-        part = smooth[first : max(first + 1, int(peak * rate))]
-        if len(part) < 2:
-            starts.append(peak)
-        else:
-            low = int(part.argmin())
-            rise = part[low:]
-            starts.append((first + low + int((rise >= rise[0] + (rise.max() - rise[0]) / 3).argmax())) / rate)
+    for peak, following in zip(peaks, [*peaks[1:], len(smooth) / rate], strict=True):
+        first, last = max(int(before * rate), int((peak - REACH) * rate), 0), int(peak * rate)
+        if not sounding[last : last + 1].any():  # the peak lies in a pause: the word begins after it
+            later = sounding[last : int(following * rate)]
+            last += int(later.argmax()) + 1 if later.any() else 0
+        part = smooth[first : max(first + 1, last)]
+        low = int(part.argmin())
+        rise = part[low:]
+        starts.append((first + low + int((rise >= rise[0] + (rise.max() - rise[0]) / 3).argmax())) / rate)
         before = peak
     return starts
 
