@@ -115,8 +115,8 @@ class Stack:
 
     @property
     def chats(self) -> bool:
-        """Whether the LLM backend also answers text prompts (LLM mode)."""
-        return self.specs[Stage.LLM].chat
+        """Whether it also answers text prompts (LLM mode): its backend can, and its LLM learnt to."""
+        return self.specs[Stage.LLM].chat and self.spec.chat
 
     def close(self) -> None:
         """Give the components back to the pool."""
@@ -338,8 +338,8 @@ class Stack:
 
         if not self.chats:
             raise HubError(
-                f"{self.spec.components[Stage.LLM]} answers no text prompts.",
-                "Choose a stack whose LLM backend can chat: `canary-hub components llm` says which.",
+                f"Stack {self.name} with {self.spec.components[Stage.LLM]} answers no text prompts.",
+                "Choose a stack that can chat, such as canary-qwen-2.5b.",
             )
         llm = cast(ChatBackend, self.component(Stage.LLM))
         called = llm.chat_options(self.call_options(**options)[Stage.LLM])

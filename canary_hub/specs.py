@@ -145,6 +145,7 @@ class StackSpec:
     window_seconds: the longest audio the model was trained on; longer audio is cut at pauses.
     dtype: the dtype it is loaded in unless the caller says otherwise.
     note: one honest sentence for a picker: what it is for, what it costs.
+    chat: whether its LLM was trained to answer, so that LLM mode makes sense.
     """
 
     name: str
@@ -155,6 +156,7 @@ class StackSpec:
     dtype: str = "float32"
     title: str = ""
     note: str = ""
+    chat: bool = True
 
     def __post_init__(self) -> None:
         missing = [stage.value for stage in Stage if stage not in self.components]

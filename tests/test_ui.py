@@ -196,3 +196,57 @@ def test_a_stack_that_is_not_here_says_what_it_downloads(tmp_path, monkeypatch):
     monkeypatch.setattr("canary_hub.ui.picker.to_download", lambda hub, spec: list(spec.weights.values()))
     hub = Hub(tmp_path, allow=())
     assert "the first run downloads 4.8 GB" in stack_note(hub, hub.registry.stack("canary-qwen-2.5b"))
+
+
+def test_thinking_is_folded_and_answers_are_text():
+    from canary_hub.ui.ask import message, show
+
+    done = show(f"<think>first {BAD}</think>\n\nthen {BAD}")
+    assert "<details" in done
+    assert "<img" not in done
+    assert "What it thought first" in done
+    assert done.endswith(f"<p>then {BAD.replace('<', '&lt;').replace('>', '&gt;')}</p></div>")
+    assert "Thinking" in show("<think>not yet")
+    assert "<details" not in show("<think></think>plain")
+    assert message("Why?", "abc") == "Why?\n\nTranscript:\nabc"
+    with pytest.raises(HubError, match="no transcript"):
+        message("Why?", " ")
+    with pytest.raises(HubError, match="no question"):
+        message("", "abc")
+
+
+def test_subtitle_lines_can_be_set():
+    from canary_hub.ui.downloads import captions, contents
+
+    result = Result("a.wav", 4, "tiny", [SegmentResult(0, 4, "one two three four five six seven eight")])
+    assert len(captions(result, 16, 1)) > len(captions(result, 80, 2)) == 1
+    assert captions(result, 80, 2)[0]["timestamp"] == [0, 4]
+    files = contents(result, 16, 1)
+    assert set(files) == {"txt", "json", "srt", "vtt", "csv"}
+    assert max(map(len, files["srt"].splitlines()[2::4])) <= 16
+
+
+def test_the_registry_page_shows_broken_plugins_and_no_paths(tmp_path):
+    import gradio as gr
+
+    from canary_hub.ui.registry_tab import registry_tab
+
+    (tmp_path / "broken.py").write_text("def (")
+    with gr.Blocks() as demo:
+        registry_tab(Hub(tmp_path, allow=("broken",)))
+    html = next(block.value for block in demo.blocks.values() if isinstance(block, gr.HTML))
+    assert "Not in use. SyntaxError" in html
+    assert "canary/fastconformer" in html
+    assert str(tmp_path) not in html
+
+
+def test_the_example_of_a_plugin_works_as_it_stands(tmp_path):
+    from canary_hub.ui.registry_tab import HOW_TO
+
+    (tmp_path / "mine.py").write_text(HOW_TO)
+    hub = Hub(tmp_path, allow=("mine",))
+    assert [record.error for record in hub.records] == [""] * len(hub.records)
+    assert hub.registry.component("me/mlp").stage is Stage.PROJECTOR
+    fit = hub.check(hub.stack("canary-qwen-2.5b", components={Stage.PROJECTOR: "me/mlp"}))
+    assert not fit.problems
+    assert any("not trained together" in warning for warning in fit.warnings)

@@ -26,5 +26,6 @@ def canary_stacks() -> Iterable[StackSpec]:
             components=COMPONENTS,
             weights={CHECKPOINT: WeightsRef(path=FOLDER), BASE_LLM: WeightsRef(path=FOLDER / "llm")},
             window_seconds=8.0,
+            chat=False,
         )
     ]

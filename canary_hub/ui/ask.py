@@ -1,0 +1,145 @@
+"""LLM mode: questions about the transcript, answered by the stack's LLM with its speech adapter off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from ..errors import HubError
+from ..hub import Hub
+from ..specs import Stage
+from .loading import load
+from .picker import Picker
+from .results import status
+from .runs import Choice, Moment, explain
+
+MODEL = "model"
+"""Concurrency id of everything that computes: one run at a time, the others wait in the queue."""
+
+SUMMARISE = "Summarise the following transcript in a few sentences."
+ACTIONS = "List the action items in the following transcript, one a line. If there are none, say so."
+
+
+class Ask:
+    """The panel: two ready questions, a free one, and the answer as it is written."""
+
+    def __init__(self, hub: Hub, picker: Picker, text: gr.Textbox, first: str) -> None:
+        self.hub, self.picker, self.text = hub, picker, text
+        can = self._can(hub.registry.stack(first).components[Stage.LLM])
+        with gr.Accordion("Ask the transcript", open=False, elem_id="ask"):
+            self.why = gr.HTML(self._why(hub.registry.stack(first).components[Stage.LLM]), elem_id="ask-why")
+            with gr.Column(visible=can, elem_id="ask-panel") as self.panel:
+                with gr.Row(elem_classes="ch-buttons"):
+                    self.summarise = gr.Button("Summarise", size="sm", min_width=80, elem_id="ask-summarise")
+                    self.actions = gr.Button("List action items", size="sm", min_width=120, elem_id="ask-actions")
+                    self.stop = gr.Button(
+                        "Stop", size="sm", min_width=60, variant="stop", interactive=False, elem_id="ask-stop"
+                    )
+                self.question = gr.Textbox(
+                    label="Your question", lines=1, max_lines=4, submit_btn="Ask", elem_id="ask-question"
+                )
+                self.answer = gr.HTML("", elem_id="answer")
+
+    def listen(self) -> None:
+        """Wire the buttons; the panel follows the LLM that is picked."""
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        inputs = [self.text, self.question, *self.picker.inputs]
+        outputs = [self.answer, self.summarise, self.actions, self.stop]
+        running: list[Any] = [
+            event(
+                self._asking(ready),
+                inputs,
+                outputs,
+                trigger_mode="once",
+                concurrency_id=MODEL,
+                concurrency_limit=1,
+                **private,
+            )
+            for event, ready in (
+                (self.summarise.click, SUMMARISE),
+                (self.actions.click, ACTIONS),
+                (self.question.submit, ""),
+            )
+        ]
+        self.stop.click(None, None, None, cancels=running, queue=False, **private)
+        for event in running:  # after it was cancelled too
+            event.then(lambda: self._buttons(False), None, outputs[1:], queue=False, **private)
+        llm = self.picker.components[Stage.LLM]
+        llm.change(self._follow, [llm], [self.why, self.panel], queue=False, **private)
+
+    def _can(self, llm: str) -> bool:
+        return self.hub.registry.component(llm, Stage.LLM).chat
+
+    def _why(self, llm: str) -> str:
+        if self._can(llm):
+            words = "The stack's LLM answers, with its speech adapter switched off."
+        else:
+            words = f"{escape(llm)} writes transcripts only; pick an LLM backend that answers text prompts."
+        return f'<p class="ch-note">{words}</p>'
+
+    def _follow(self, llm: str) -> list[Any]:
+        return [self._why(llm), gr.update(visible=self._can(llm))]
+
+    def _buttons(self, busy: bool) -> list[Any]:
+        return [gr.update(interactive=not busy), gr.update(interactive=not busy), gr.update(interactive=busy)]
+
+    def _asking(self, ready: str) -> Any:
+        def ask(text: str, question: str, *values: Any) -> Iterator[list[Any]]:
+            try:
+                asked = message(ready or question, text)
+                yield [_busy("Starting"), *self._buttons(True)]
+                with closing(answers(self.hub, self.picker.choice(values), asked)) as steps:
+                    for html in steps:
+                        yield [html, gr.skip(), gr.skip(), gr.skip()]
+                yield [gr.skip(), *self._buttons(False)]
+            except Exception as error:
+                what, hint = explain(error)
+                yield [status(Moment("failed", what, hint)), *self._buttons(False)]
+
+        return ask
+
+
+def message(question: str, text: str) -> str:
+    """The question with the transcript under it. Raises: HubError when either is missing."""
+    if not text.strip():
+        raise HubError("There is no transcript to ask about yet.", "Transcribe something first.")
+    if not question.strip():
+        raise HubError("There is no question yet.", "Type one, or use one of the buttons.")
+    return f"{question.strip()}\n\nTranscript:\n{text.strip()}"
+
+
+def answers(hub: Hub, choice: Choice, asked: str) -> Generator[str, None, None]:
+    """The answer so far as HTML, again and again. Raises: HubError."""
+    loading = load(hub, choice.spec(hub))
+    while True:
+        try:
+            yield _busy(next(loading))
+        except StopIteration as end:
+            stack = end.value
+            break
+    with stack, closing(stack.chat(asked)) as texts:
+        answer = ""
+        for answer in texts:
+            yield show(answer)
+        if not answer.strip():
+            yield '<p class="ch-note">The model wrote no answer.</p>'
+
+
+def show(answer: str) -> str:
+    """An answer as HTML: thinking text is folded away, everything else shown as it is."""
+    found = re.match(r"\s*<think>(.*?)(?:</think>(.*)|$)", answer, re.DOTALL)
+    thought, rest = (found[1].strip(), found[2]) if found else ("", answer)
+    html = '<div class="ch-answer" role="status" aria-live="polite">'
+    if thought:
+        label = "Thinking" if rest is None else "What it thought first"
+        html += f'<details class="ch-fold"><summary>{label}</summary><p>{escape(thought)}</p></details>'
+    return f"{html}<p>{escape((rest or '').strip())}</p></div>"
+
+
+def _busy(words: str) -> str:
+    return status(Moment("busy", words))

@@ -1,0 +1,185 @@
+"""Which stack runs: the stack picker, the five components and their options, and whether they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from ..errors import HubError
+from ..hub import Hub
+from ..specs import ComponentSpec, StackSpec, Stage
+from . import fields
+from .loading import to_download
+from .results import size
+from .runs import Choice, explain
+
+LABELS = {
+    Stage.PREPROCESSOR: ("Preprocessor", "Waveform to log-mel features"),
+    Stage.ENCODER: ("Encoder", "Features to hidden vectors"),
+    Stage.PROJECTOR: ("Projector", "Hidden vectors into the LLM's space"),
+    Stage.PROMPT_TEMPLATE: ("Prompt template", "The words around the audio"),
+    Stage.LLM: ("LLM backend", "Writes the text"),
+}
+
+
+@dataclass
+class Panel:
+    """The fields of one component, shown while it is chosen."""
+
+    spec: ComponentSpec
+    group: gr.Column
+    fields: list[fields.Field]
+
+
+@dataclass
+class Picker:
+    """The widgets, and how their values make a `Choice`."""
+
+    hub: Hub
+    stack: gr.Dropdown
+    note: gr.HTML
+    components: dict[Stage, gr.Dropdown] = field(default_factory=dict)
+    fit: Any = None
+    panels: list[Panel] = field(default_factory=list)
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What an event has to be given for `choice`, in its order."""
+        return [self.stack, *self.components.values(), *self.widgets]
+
+    @property
+    def widgets(self) -> list[Any]:
+        """The widgets of all options of all components."""
+        return [option.widget for panel in self.panels for option in panel.fields]
+
+    def choice(self, values: Sequence[Any]) -> Choice:
+        """The values of `inputs` as a choice. Raises: OptionError."""
+        stack, rest = values[0], values[1:]
+        components = {stage: rest[i] for i, stage in enumerate(self.components) if rest[i]}
+        entered = iter(rest[len(self.components) :])
+        options = {}
+        for panel in self.panels:
+            for option in panel.fields:
+                value = next(entered)
+                if components.get(panel.spec.stage) == panel.spec.id:
+                    options[f"{panel.spec.stage.value}.{option.name}"] = option.read(value)
+        return Choice(stack, components, options)
+
+    def listen(self) -> None:
+        """Keep everything in step with the stack and the components picked."""
+        groups = [panel.group for panel in self.panels]
+        quiet: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+        self.stack.input(
+            self._stack_picked,
+            [self.stack],
+            [self.note, self.fit, *self.components.values(), *groups, *self.widgets],
+            **quiet,
+        )
+        for dropdown in self.components.values():
+            dropdown.input(
+                self._component_picked, [self.stack, *self.components.values()], [self.fit, *groups], **quiet
+            )
+
+    def _stack_picked(self, name: str) -> list[Any]:
+        spec = self.hub.registry.stack(name)
+        values = [
+            gr.update(value=option.show(value))
+            for panel in self.panels
+            for option, value in zip(panel.fields, _values(spec, panel), strict=True)
+        ]
+        shown = [gr.update(visible=self.chosen(spec.components, panel)) for panel in self.panels]
+        dropdowns = [spec.components[stage] for stage in self.components]
+        return [stack_note(self.hub, spec), fit_note(self.hub, Choice(name)), *dropdowns, *shown, *values]
+
+    def _component_picked(self, name: str, *ids: str) -> list[Any]:
+        components = dict(zip(self.components, ids, strict=True))
+        shown = [gr.update(visible=self.chosen(components, panel)) for panel in self.panels]
+        return [fit_note(self.hub, Choice(name, components)), *shown]
+
+    def chosen(self, components: Mapping[Stage, str], panel: Panel) -> bool:
+        """Whether a panel's component is picked, and has options to show."""
+        return components.get(panel.spec.stage) == panel.spec.id and bool(panel.fields)
+
+
+def stack_picker(hub: Hub, first: str) -> Picker:
+    """Draw the stack dropdown and the line under it."""
+    choices = [(spec.title or spec.name, spec.name) for spec in hub.registry.stacks.values()]
+    stack = gr.Dropdown(choices, value=first, label="Stack", filterable=len(choices) > 8, elem_id="stack")
+    note = gr.HTML(stack_note(hub, hub.registry.stack(first)), elem_id="stack-note")
+    return Picker(hub, stack, note)
+
+
+def component_pickers(picker: Picker, first: str) -> None:
+    """Draw the five stages as dropdowns, and under each the options of what is chosen."""
+    spec = picker.hub.registry.stack(first)
+    picker.fit = gr.HTML(fit_note(picker.hub, Choice(first)), elem_id="fit")
+    for stage, (label, info) in LABELS.items():
+        choices = [(part.id, part.id) for part in picker.hub.registry.of(stage)]
+        with gr.Group():
+            picker.components[stage] = gr.Dropdown(
+                choices,
+                value=spec.components[stage],
+                label=label,
+                info=info,
+                filterable=False,
+                elem_id=f"stage-{stage.value}",
+            )
+            if stage is not Stage.PROMPT_TEMPLATE:
+                _panels(picker, spec, stage)
+
+
+def prompt_fields(picker: Picker, first: str) -> None:
+    """Draw the options of the prompt template: what stands around the audio."""
+    _panels(picker, picker.hub.registry.stack(first), Stage.PROMPT_TEMPLATE)
+
+
+def _panels(picker: Picker, stack: StackSpec, stage: Stage) -> None:
+    for part in picker.hub.registry.of(stage):
+        values = dict(stack.options.get(stage, {})) if stack.components[stage] == part.id else {}
+        models = [model for model in (part.build_options, part.call_options) if model.model_fields]
+        with gr.Column(visible=bool(models) and stack.components[stage] == part.id, elem_classes="ch-options") as group:
+            drawn = [option for model in models for option in fields.draw(part, model, values)]
+        picker.panels.append(Panel(part, group, drawn))
+
+
+def _values(stack: StackSpec, panel: Panel) -> Iterator[Any]:
+    part = panel.spec
+    own = stack.options.get(part.stage, {}) if stack.components[part.stage] == part.id else {}
+    known = {**part.build_options.model_fields, **part.call_options.model_fields}
+    for option in panel.fields:
+        yield own.get(option.name, known[option.name].get_default(call_default_factory=True))
+
+
+def stack_note(hub: Hub, spec: StackSpec) -> str:
+    """What a stack is for, and whether it has to be downloaded first."""
+    try:
+        missing = to_download(hub, spec)
+    except HubError as error:
+        return f'<p class="ch-note">{escape(spec.note)} <span class="ch-warning">{escape(error.message)}</span></p>'
+    if missing:
+        gib = sum(ref.gib or 0 for ref in missing)
+        much = f"{size(gib * 2**30)}" if gib else "its weights"
+        state = f"Not on this machine yet: the first run downloads {much}."
+    else:
+        state = "Ready on this machine."
+    return f'<p class="ch-note">{escape(spec.note)} <span class="ch-quiet">{escape(state)}</span></p>'
+
+
+def fit_note(hub: Hub, choice: Choice) -> str:
+    """Whether the five fit together, in words: problems, warnings, or that they do."""
+    try:
+        fit = hub.check(choice.spec(hub))
+        problems, warnings = fit.problems, fit.warnings
+    except Exception as error:
+        problems, warnings = (" ".join(explain(error)),), ()
+    if problems:
+        lines = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
+        return f'<div class="ch-fit ch-failed" role="alert"><strong>These do not fit:</strong><ul>{lines}</ul></div>'
+    if warnings:
+        lines = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
+        return f'<div class="ch-fit ch-warned" role="status"><strong>These run, but:</strong><ul>{lines}</ul></div>'
+    return '<div class="ch-fit ch-fits" role="status">These five fit together.</div>'

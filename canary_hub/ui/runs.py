@@ -1,0 +1,183 @@
+"""One run as the page shows it: a sequence of moments, each complete in itself. No gradio here."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..audio import Limits, Waveform, load_audio
+from ..errors import HubError
+from ..hub import Hub
+from ..pipeline import Done, SegmentDone, Stack, StageDone, Token
+from ..segmentation import split_at_pauses
+from ..specs import StackSpec, Stage
+from ..trace import Result, SegmentResult, StageRecord
+from .loading import load, memory
+
+SHOW_EVERY = 0.04
+"""Seconds between two moments at least: tokens that come faster are shown together."""
+
+State = Literal["idle", "busy", "done", "stopped", "failed"]
+
+DOING = {
+    Stage.PREPROCESSOR: "Computing features",
+    Stage.ENCODER: "Encoding",
+    Stage.PROJECTOR: "Projecting into the LLM",
+    Stage.PROMPT_TEMPLATE: "Placing the audio in the prompt",
+    Stage.LLM: "Writing",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a visitor picked: a stack, other components in it, and values of options by "stage.name"."""
+
+    stack: str
+    components: Mapping[Stage, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def spec(self, hub: Hub) -> StackSpec:
+        """The stack it describes. Raises: UnknownNameError, OptionError."""
+        return hub.stack(self.stack, components=self.components, options=self.options)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the page shows at one moment.
+
+    message, hint: the status line; the hint says what to do about a failure.
+    share: how much is done, 0 to 1; None when that is not known.
+    text: the transcript so far.
+    segments: those that are finished, by their index. total: how many there are.
+    records: what each stage did, batch by batch. nbytes: of the loaded components.
+    result: of the whole file at the end; before that, of the segments that are finished.
+    """
+
+    state: State = "idle"
+    message: str = ""
+    hint: str = ""
+    share: float | None = None
+    text: str = ""
+    segments: Mapping[int, SegmentResult] = field(default_factory=dict)
+    total: int = 0
+    records: tuple[StageRecord, ...] = ()
+    result: Result | None = None
+    warnings: tuple[str, ...] = ()
+    nbytes: int = 0
+
+
+def transcribe(hub: Hub, choice: Choice, audio: str | None, details: bool = False) -> Generator[Moment, None, None]:
+    """Load what was picked and run it over one file; a failure is a moment too, never an exception.
+
+    Closing the iterator stops the work within a token. With `details` the result carries a trace.
+    """
+    moment = Moment("busy", "Reading the audio")
+    yield moment
+    try:
+        if not audio:
+            raise HubError("There is no audio yet.", "Upload a file or record something first.")
+        wave, seconds = _read(audio)
+        with (yield from _loaded(hub, choice)) as stack:
+            moment = Moment("busy", DOING[Stage.PREPROCESSOR], warnings=stack.warnings, nbytes=memory(stack))
+            yield moment
+            wave, more = _at_rate(wave, audio, stack)
+            with closing(_run(stack, wave, seconds + more, moment, details)) as moments:
+                for moment in moments:
+                    yield moment
+    except Exception as error:
+        message, hint = explain(error)
+        yield replace(moment, state="failed", message=message, hint=hint, share=None)
+
+
+def _read(audio: str) -> tuple[Waveform, float]:
+    """The file at the rate most stacks want, first of all: bad input is told before anything loads."""
+    if not Path(audio).exists():
+        raise HubError("This audio has been deleted from the server meanwhile.", "Upload or record it again.")
+    started = time.perf_counter()
+    return load_audio(audio, 16000, Limits.from_env()), time.perf_counter() - started
+
+
+def _at_rate(wave: Waveform, audio: str, stack: Stack) -> tuple[Waveform, float]:
+    if wave.rate == stack.rate:
+        return wave, 0.0
+    started = time.perf_counter()
+    return stack.load_audio(audio), time.perf_counter() - started
+
+
+def _loaded(hub: Hub, choice: Choice) -> Generator[Moment, None, Stack]:
+    loading = load(hub, choice.spec(hub))
+    while True:
+        try:
+            message = next(loading)
+        except StopIteration as end:
+            stack: Stack = end.value
+            return stack
+        yield Moment("busy", message)
+
+
+def _run(stack: Stack, wave: Waveform, seconds: float, moment: Moment, details: bool) -> Generator[Moment, None, None]:
+    total = len(split_at_pauses(wave, stack.spec.window_seconds))
+    texts: dict[int, str] = {}
+    segments: dict[int, SegmentResult] = {}
+    moment = replace(moment, total=total)
+    shown = 0.0
+    with closing(stack.run([wave], None, [seconds], details)) as events:  # type: ignore[type-var]
+        for event in events:
+            if isinstance(event, Token):
+                texts[event.segment] = event.text
+                now = time.monotonic()
+                if now - shown < SHOW_EVERY:
+                    continue
+                shown = now
+                moment = replace(moment, text=_joined(texts))
+            elif isinstance(event, StageDone):
+                moment = _after_stage(moment, event.record, len(segments))
+            elif isinstance(event, SegmentDone):
+                texts[event.segment] = event.result.text
+                segments[event.segment] = event.result
+                moment = replace(
+                    moment,
+                    text=_joined(texts),
+                    segments=dict(segments),
+                    share=len(segments) / total,
+                    result=Result(wave.name, wave.seconds, stack.name, [segments[i] for i in sorted(segments)]),
+                )
+                if len(segments) < total and time.monotonic() - shown < SHOW_EVERY:
+                    continue
+                shown = time.monotonic()
+            elif isinstance(event, Done):
+                moment = replace(
+                    moment, state="done", text=event.result.text, result=event.result, share=None, message="Done"
+                )
+            yield moment
+
+
+def _after_stage(moment: Moment, record: StageRecord, finished: int) -> Moment:
+    stages = list(Stage)
+    upcoming = stages[(stages.index(Stage(record.stage)) + 1) % len(stages)]
+    message = DOING[upcoming]
+    if moment.total > 1:
+        message += f": {finished} of {moment.total} segments finished"
+    return replace(moment, message=message, records=(*moment.records, record))
+
+
+def _joined(texts: Mapping[int, str]) -> str:
+    return " ".join(texts[i].strip() for i in sorted(texts) if texts[i].strip())
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """An error as a message and a hint that a visitor can use; what is not expected goes to the log."""
+    if isinstance(error, HubError):
+        return error.message, error.hint
+    logging.getLogger(__name__).error("a run failed", exc_info=error)
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "There is not enough memory for this.", "Choose a smaller stack, or a shorter file."
+    return (
+        f"Something inside went wrong ({type(error).__name__}).",
+        "Try again or choose other components; the log of this server says more.",
+    )

@@ -1,0 +1,102 @@
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).parent / "plugins"
+AUDIO = Path(__file__).parents[1] / "oracle" / "set_a" / "audio"
+SPEECH = AUDIO / "speech.wav"
+BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+
+
+@pytest.fixture(scope="session")
+def page_url(tmp_path_factory) -> Iterator[str]:
+    """The page with the stacks of plugins/page_stacks.py, served from this process."""
+    import os
+
+    os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("gradio"))
+    from canary_hub import Hub
+    from canary_hub.ui import build_demo, launch_settings
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    demo = build_demo(Hub(PLUGINS), "tiny")
+    demo.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **launch_settings())
+    yield f"http://127.0.0.1:{port}"
+    demo.close()
+
+
+@pytest.fixture(scope="session")
+def endless_steps():
+    """How many steps each decoding of stack `endless` has made."""
+    return sys.modules["canary_hub_plugin_page_stacks"].STEPS
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """Headless Chromium whose microphone plays speech.wav."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next((path for path in BROWSERS if Path(path).exists()), None)
+    with playwright.sync_playwright() as session:
+        if path is None and not Path(session.chromium.executable_path).exists():
+            pytest.skip("there is no Chromium: apt install chromium, or playwright install chromium")
+        chromium = session.chromium.launch(
+            executable_path=path,
+            args=[
+                "--no-sandbox",
+                "--use-fake-ui-for-media-stream",
+                "--use-fake-device-for-media-stream",
+                f"--use-file-for-fake-audio-capture={SPEECH}",
+                "--disable-background-networking",
+            ],
+        )
+        yield chromium
+        chromium.close()
+
+
+class Watched:
+    """A page in the browser, with what it complained of and whom it asked."""
+
+    def __init__(self, browser, url: str, **context) -> None:
+        self.context = browser.new_context(permissions=["microphone", "clipboard-read", "clipboard-write"], **context)
+        self.page = self.context.new_page()
+        self.url, self.complaints, self.outside = url, [], []
+        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._asked)
+        self.page.goto(url)
+        self.page.wait_for_selector("#run")
+
+    def _asked(self, request) -> None:
+        if not request.url.startswith((self.url, "data:", "blob:")):
+            self.outside.append(request.url)
+
+    def upload(self, path: Path) -> None:
+        self.page.set_input_files("#speech input[type=file]", path)
+        self.page.wait_for_selector("#run:not([disabled])")
+
+    def pick(self, dropdown: str, choice: str) -> None:
+        self.page.click(f"#{dropdown} input")
+        self.page.get_by_role("option", name=choice, exact=True).click()
+
+    def run(self, state: str = "done") -> None:
+        self.page.click("#run")
+        self.page.wait_for_selector(f"#status .ch-{state}")
+
+    @property
+    def text(self) -> str:
+        return self.page.input_value("#transcript textarea")
+
+
+@pytest.fixture
+def watched(browser, page_url) -> Iterator[Watched]:
+    """The page freshly opened; at the end nothing may have complained, nobody outside been asked."""
+    opened = Watched(browser, page_url, viewport={"width": 1280, "height": 900})
+    opened.page.set_default_timeout(20_000)
+    yield opened
+    opened.context.close()
+    assert opened.complaints == []
+    assert opened.outside == []

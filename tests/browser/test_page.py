@@ -1,0 +1,190 @@
+"""The page, driven in a real browser."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+import canary_hub
+
+AUDIO = Path(__file__).parents[1] / "oracle" / "set_a" / "audio"
+SPEECH, LONG = AUDIO / "speech.wav", AUDIO / "long34.wav"
+NANO = Path(canary_hub.__file__).parent / "builtin" / "nano" / "model.safetensors"
+
+
+def test_an_uploaded_file_becomes_text(watched):
+    assert watched.page.is_disabled("#run")
+    watched.upload(SPEECH)
+    watched.run()
+    assert watched.text.strip()
+    assert "11.0 s of audio" in watched.page.inner_text("#status")
+    assert "times real time" in watched.page.inner_text("#status")
+    assert "0:00.0 to 0:11.0" in watched.page.inner_text("#segments")
+
+
+def test_the_microphone_becomes_text(watched):
+    page = watched.page
+    page.click("#speech [aria-label='Record audio']")
+    page.click("#speech button.record-button")
+    page.wait_for_timeout(1000)
+    page.click("#speech button.stop-button")
+    page.wait_for_selector("#run:not([disabled])")
+    watched.run()
+    assert "of audio" in page.inner_text("#status")
+
+
+def test_stop_stops_within_a_few_tokens_and_keeps_the_text(watched, endless_steps):
+    watched.pick("stack", "Endless")
+    watched.upload(SPEECH)
+    runs = len(endless_steps)
+    watched.page.dblclick("#run")
+    watched.page.wait_for_function("document.querySelector('#transcript textarea').value.length > 20")
+    assert watched.page.is_disabled("#run"), "a second click must not queue a second run"
+    watched.page.click("#stop")
+    watched.page.wait_for_selector("#status .ch-stopped")
+    steps = endless_steps[-1]
+    time.sleep(0.5)
+    assert endless_steps[-1] <= steps + 5
+    assert len(endless_steps) == runs + 1
+    assert watched.text.strip()
+    watched.page.wait_for_selector("#run:not([disabled])")
+    assert watched.page.is_hidden("#downloads")
+
+
+def test_leaving_the_page_stops_the_run(watched, endless_steps):
+    watched.pick("stack", "Endless")
+    watched.upload(SPEECH)
+    watched.page.click("#run")
+    watched.page.wait_for_function("document.querySelector('#transcript textarea').value.length > 5")
+    watched.page.goto("about:blank")
+    for _ in range(20):
+        steps = endless_steps[-1]
+        watched.page.wait_for_timeout(400)
+        if endless_steps[-1] == steps:
+            break
+    assert endless_steps[-1] == steps
+    watched.complaints.clear()  # of the request that leaving cut off
+
+
+def test_a_new_file_clears_the_old_result(watched):
+    watched.upload(SPEECH)
+    watched.run()
+    watched.page.click("#speech [aria-label='Clear']")
+    watched.page.wait_for_selector("#status .ch-idle")
+    assert watched.text == ""
+    assert watched.page.inner_text("#segments").strip() == ""
+    assert watched.page.is_disabled("#run")
+
+
+def test_a_bad_file_gives_one_friendly_message(watched, tmp_path):
+    bad = tmp_path / "not<b>audio.wav"
+    bad.write_text("this is no audio")
+    watched.upload(bad)
+    watched.run("failed")
+    said = watched.page.inner_text("#status")
+    assert "WAV" in said
+    assert "Traceback" not in said
+    assert watched.page.locator("#status .ch-failed").count() == 1
+    watched.complaints.clear()  # the browser's own player cannot decode it either, and says so
+
+
+def test_html_in_names_stays_text(watched):
+    assert "Writes <i>gibberish</i>." in watched.page.inner_text("#stack-note")
+    assert watched.page.locator("#stack-note i").count() == 0
+
+
+def test_a_component_is_swapped_or_refused_before_anything_loads(watched):
+    page = watched.page
+    page.click("#components > button")
+    watched.pick("stage-encoder", "test/unfit")
+    page.wait_for_selector("#fit .ch-failed")
+    assert "expects 7-dim features" in page.inner_text("#fit")
+    watched.upload(SPEECH)
+    watched.run("failed")
+    assert "do not fit together" in page.inner_text("#status")
+    watched.pick("stage-encoder", "canary/fastconformer")
+    watched.pick("stage-llm", "canary/qwen3-peft")
+    page.wait_for_selector("#fit .ch-fits")
+    watched.run()
+
+
+def test_options_are_used(watched):
+    page = watched.page
+    page.click("#components > button")
+    page.fill("#option-canary-qwen3-max_new_tokens input[type=number]", "1")
+    page.keyboard.press("Tab")
+    watched.upload(SPEECH)
+    watched.run()
+    assert "1 token from" in page.inner_text("#status")
+
+
+def test_a_result_is_heard_from_a_segment_and_downloads_in_every_format(watched):
+    page = watched.page
+    watched.upload(LONG)
+    watched.run()
+    page.wait_for_selector("#downloads")
+    for name, start in (("txt", ""), ("json", "["), ("srt", "1\n00:00:"), ("vtt", "WEBVTT"), ("csv", "file,start")):
+        with page.expect_download() as download:
+            page.click(f"#download-{name}")
+        assert download.value.suggested_filename == f"long34.{name}"
+        assert download.value.path().read_text("utf-8").startswith(start)
+    assert page.inner_text("#speech #time") == "0:00"
+    page.evaluate("document.querySelector('#segments [data-seek]').dataset.seek = '20'")
+    page.click("#segments [data-seek]")
+    page.wait_for_function("document.querySelector('#speech #time').textContent >= '0:20'")
+    assert watched.text.strip()
+    page.click("#stages summary")
+    assert "canary/fastconformer" in page.inner_text("#stages")
+    page.click("#example")
+    page.wait_for_selector("#status .ch-idle")
+    page.wait_for_selector("#downloads", state="hidden")
+    page.wait_for_selector("#run:not([disabled])")
+
+
+def test_the_transcript_is_asked_where_the_llm_can_chat(watched):
+    page = watched.page
+    page.click("#ask > button")
+    page.click("#ask-summarise")
+    page.wait_for_selector("#answer .ch-failed")
+    assert "Transcribe something first" in page.inner_text("#answer")
+    watched.upload(SPEECH)
+    watched.run()
+    page.fill("#ask-question textarea", "What <b>is</b> it?")
+    page.click("#ask-question button")
+    page.wait_for_selector("#answer .ch-answer, #answer .ch-note")
+    page.wait_for_selector("#ask-summarise:not([disabled])")
+    watched.pick("stack", "Endless")
+    page.wait_for_selector("#ask-panel", state="hidden")
+    assert "test/endless writes transcripts only" in page.inner_text("#ask-why")
+
+
+def test_the_registry_shows_what_is_installed(watched):
+    page = watched.page
+    page.get_by_role("tab", name="Registry").click()
+    shown = page.inner_text(".ch-registry")
+    for words in ("canary/fastconformer", "1024-dim hidden at 12.5 Hz", "page_stacks.py", "canary_broken", "Endless"):
+        assert words in shown, words
+    assert page.locator(".ch-registry i").count() == 0
+
+
+@pytest.mark.skipif(not NANO.exists(), reason="the nano checkpoint is not in this checkout")
+def test_nano_reads_the_example_clip(watched):
+    watched.pick("stack", "Nano")
+    watched.page.click("#example")
+    watched.page.wait_for_selector("#run:not([disabled])")
+    watched.run()
+    heard = sum(word in watched.text.split() for word in ("three", "one", "four", "five", "nine"))
+    assert heard >= 4, watched.text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_without_sideways_scrolling(browser, page_url, scheme):
+    context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(page_url)
+    page.wait_for_selector("#run")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("tab", name="Registry").click()
+    page.wait_for_selector(".ch-registry")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
