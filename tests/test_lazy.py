@@ -54,7 +54,13 @@ FLOORS = [
     {"hub"},
     {"compare", "evaluate", "formats", "explore", "space", "bench", "random_checkpoint", "dump"},
 ]
-SIDEWAYS = {("registry", "plugins"), ("weights", "download"), ("audio", "resampling"), ("inspection", "trace"), ("bench", "random_checkpoint")}
+SIDEWAYS = {
+    ("registry", "plugins"),
+    ("weights", "download"),
+    ("audio", "resampling"),
+    ("inspection", "trace"),
+    ("bench", "random_checkpoint"),
+}
 
 
 def test_imports_go_down_only() -> None:

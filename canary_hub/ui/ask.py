@@ -30,9 +30,10 @@ class Ask:
 
     def __init__(self, hub: Hub, picker: Picker, text: gr.Textbox, first: str) -> None:
         self.hub, self.picker, self.text = hub, picker, text
-        can = self._can(hub.registry.stack(first).components[Stage.LLM])
+        llm = hub.registry.stack(first).components[Stage.LLM]
+        can = self._can(first, llm)
         with gr.Accordion("Ask the transcript", open=False, elem_id="ask"):
-            self.why = gr.HTML(self._why(hub.registry.stack(first).components[Stage.LLM]), elem_id="ask-why")
+            self.why = gr.HTML(self._why(first, llm), elem_id="ask-why")
             with gr.Column(visible=can, elem_id="ask-panel") as self.panel:
                 with gr.Row(elem_classes="ch-buttons"):
                     self.summarise = gr.Button("Summarise", size="sm", min_width=80, elem_id="ask-summarise")
@@ -69,21 +70,24 @@ class Ask:
         self.stop.click(None, None, None, cancels=running, queue=False, **private)
         for event in running:  # after it was cancelled too
             event.then(lambda: self._buttons(False), None, outputs[1:], queue=False, **private)
-        llm = self.picker.components[Stage.LLM]
-        llm.change(self._follow, [llm], [self.why, self.panel], queue=False, **private)
+        stack, llm = self.picker.stack, self.picker.components[Stage.LLM]
+        for picked in (stack, llm):
+            picked.change(self._follow, [stack, llm], [self.why, self.panel], queue=False, **private)
 
-    def _can(self, llm: str) -> bool:
-        return self.hub.registry.component(llm, Stage.LLM).chat
+    def _can(self, stack: str, llm: str) -> bool:
+        return self.hub.registry.stack(stack).chat and self.hub.registry.component(llm, Stage.LLM).chat
 
-    def _why(self, llm: str) -> str:
-        if self._can(llm):
+    def _why(self, stack: str, llm: str) -> str:
+        if self._can(stack, llm):
             words = "The stack's LLM answers, with its speech adapter switched off."
+        elif not self.hub.registry.stack(stack).chat:
+            words = f"The LLM of stack {escape(stack)} learnt to transcribe only; pick a stack that can chat."
         else:
             words = f"{escape(llm)} writes transcripts only; pick an LLM backend that answers text prompts."
         return f'<p class="ch-note">{words}</p>'
 
-    def _follow(self, llm: str) -> list[Any]:
-        return [self._why(llm), gr.update(visible=self._can(llm))]
+    def _follow(self, stack: str, llm: str) -> list[Any]:
+        return [self._why(stack, llm), gr.update(visible=self._can(stack, llm))]
 
     def _buttons(self, busy: bool) -> list[Any]:
         return [gr.update(interactive=not busy), gr.update(interactive=not busy), gr.update(interactive=busy)]

@@ -1,5 +1,6 @@
 """The page, driven in a real browser."""
 
+import json
 import time
 from pathlib import Path
 
@@ -139,6 +140,33 @@ def test_a_result_is_heard_from_a_segment_and_downloads_in_every_format(watched)
     page.wait_for_selector("#status .ch-idle")
     page.wait_for_selector("#downloads", state="hidden")
     page.wait_for_selector("#run:not([disabled])")
+
+
+def test_the_details_show_the_injection_and_seek(watched, tmp_path):
+    page = watched.page
+    watched.upload(AUDIO / "b0.wav")
+    watched.run()
+    assert page.query_selector("#details .ch-lane") is None
+    page.check("#detailed input")
+    watched.run()
+    page.wait_for_selector("#details .ch-lane")
+    counts = page.inner_text("#details .ch-count")
+    assert counts == "10 text + 1 placeholder + 8 text = 19 tokens -> 10 + 39 + 8 = 57 embeddings"
+    assert page.locator("#details .ch-slot").count() == 1
+    assert page.locator("#details .ch-axis rect").count() == 39
+    word = page.locator("#details .ch-word").last
+    word.hover()
+    assert page.locator("#details rect.ch-lit").count() >= 1
+    assert float(word.get_attribute("data-seek")) > 0
+    assert page.inner_text("#speech #time") == "0:00"
+    word.evaluate("word => { word.dataset.seek = '2' }")
+    word.click()
+    page.wait_for_function("document.querySelector('#speech #time').textContent >= '0:02'")
+    with page.expect_download() as saving:
+        page.click("#download-details")
+    saving.value.save_as(tmp_path / "trace.json")
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    assert (trace["version"], len(trace["segments"][0]["frames"])) == (1, 39)
 
 
 def test_the_transcript_is_asked_where_the_llm_can_chat(watched):
