@@ -1,0 +1,1 @@
+"""Training of the embedded nano checkpoint, as a canary_hub plugin."""

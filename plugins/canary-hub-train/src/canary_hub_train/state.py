@@ -1,0 +1,95 @@
+"""The state of a training on disk: written beside and renamed, so that it is always whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from canary_hub.errors import HubError
+
+EVERY = 60.0
+"""Seconds between two savings at most; what a kill can cost."""
+
+
+@dataclass
+class Progress:
+    """How far a training is. Data and augmentation follow from (phase, step), so this is all."""
+
+    phase: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    """Spent training, over all sittings."""
+    utterances: int = 0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    """What was logged."""
+
+
+class StateFile:
+    """`state.pt` in a folder: weights, optimizer, random state, progress."""
+
+    def __init__(self, folder: Path, recipe: str) -> None:
+        self.path, self.recipe = folder / "state.pt", recipe
+        self._saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._saved > EVERY - 5
+
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer | None, progress: Progress) -> None:
+        """Writes the whole state; a reader sees the old one or the new one."""
+        beside = self.path.with_suffix(f".tmp{os.getpid()}")
+        torch.save(
+            {
+                "recipe": self.recipe,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict() if optimizer else None,
+                "random": torch.get_rng_state(),
+                "progress": json.dumps(progress.__dict__),
+            },
+            beside,
+        )
+        os.replace(beside, self.path)
+        self._saved = time.monotonic()
+
+    def read(self, device: torch.device) -> dict[str, Any] | None:
+        """The saved state, or None where there is none.
+
+        Raises: HubError when the folder holds another recipe's state.
+        """
+        if not self.path.exists():
+            return None
+        state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
+        if state["recipe"] != self.recipe:
+            raise HubError(
+                f"{self.path.parent} holds a training of recipe {state['recipe']!r}, not {self.recipe!r}.",
+                "Choose another folder with --state.",
+            )
+        state["progress"] = Progress(**json.loads(state["progress"]))
+        return state
+
+
+def load_encoder(model: nn.Module, folder: Path) -> None:
+    """Takes encoder and character head from another training's state.
+
+    Raises: HubError when there is none, or it is of other sizes.
+    """
+    path = folder / "state.pt"
+    if not path.exists():
+        raise HubError(f"There is no training state in {folder}.")
+    weights: Mapping[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    taken = {k: v for k, v in weights.items() if k.startswith(("encoder.", "char_head."))}
+    try:
+        _, unexpected = model.load_state_dict(taken, strict=False)
+    except RuntimeError as error:
+        raise HubError(f"The encoder in {folder} has other sizes.") from error
+    if unexpected or not taken:
+        raise HubError(f"The state in {folder} is not a nano's.")

@@ -1,0 +1,103 @@
+"""A stopped and resumed training equals an uninterrupted one; the export is the published layout."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from canary_hub_train import recipes
+from canary_hub_train.export import checkpoint_config, export, load_exported
+from canary_hub_train.features import LogMel
+from canary_hub_train.state import StateFile
+from canary_hub_train.tokenizer import Coder
+from canary_hub_train.training import Job, Trainer, build, train
+from canary_hub_train.transcribe import transcribe
+from safetensors.torch import load_file
+
+from canary_hub.builtin.canary_qwen import layout
+from canary_hub.errors import HubError
+
+
+def short(job: Job, state: Path) -> Job:
+    phases = tuple(replace(phase, steps=4) for phase in job.recipe.phases)
+    (state / "llm").mkdir(parents=True)
+    for file in (job.state / "llm").iterdir():
+        (state / "llm" / file.name).write_bytes(file.read_bytes())
+    return replace(job, recipe=replace(job.recipe, phases=phases), state=state)
+
+
+def weights(job: Job) -> dict[str, torch.Tensor]:
+    state = StateFile(job.state, job.recipe.name).read(torch.device("cpu"))
+    assert state is not None
+    found: dict[str, torch.Tensor] = state["model"]
+    return found
+
+
+def test_resuming_equals_not_stopping(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, broken = short(job, tmp_path / "whole"), short(job, tmp_path / "broken")
+    assert train(whole)
+    real, calls = Trainer._share, 0
+
+    def stop_at_times(self: Trainer, parameters: list[torch.nn.Parameter]) -> bool:
+        nonlocal calls
+        calls += 1
+        return real(self, parameters) or calls in (2, 6, 11, 15)
+
+    monkeypatch.setattr(Trainer, "_share", stop_at_times)
+    sittings = 1
+    while not train(broken):
+        sittings += 1
+    assert sittings >= 4
+    one, two = weights(whole), weights(broken)
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.equal(one[name], two[name]), name
+
+
+def test_a_state_of_another_recipe_is_refused(job: Job) -> None:
+    quick = replace(job, recipe=replace(job.recipe, phases=job.recipe.phases[:1]))
+    assert train(quick)
+    with pytest.raises(HubError, match="recipe"):
+        train(replace(quick, recipe=replace(quick.recipe, name="open")))
+
+
+def test_the_export_is_the_published_layout_and_is_heard(job: Job, tmp_path: Path) -> None:
+    model = build(job, Coder(job.state / "llm")).eval()
+    with torch.no_grad():  # a fresh adapter's B is zero and would hide a mistake
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.05)
+    out = export(model, job.state / "llm", tmp_path / "out")
+    tensors = load_file(out / "model.safetensors")
+    expected = layout.checkpoint_shapes(checkpoint_config(model.sizes), model.sizes.llm_config())
+    assert {name: tuple(t.shape) for name, t in tensors.items()} == expected
+    for name, tensor in tensors.items():
+        assert tensor.dtype == (torch.int64 if name.endswith("num_batches_tracked") else torch.bfloat16)
+    back = load_exported(out)
+    for name, tensor in model.state_dict().items():
+        if name.startswith(("encoder.", "proj.", "llm.")) and tensor.is_floating_point():
+            assert torch.equal(back.state_dict()[name], tensor.to(torch.bfloat16).float()), name
+    clips = [np.zeros(n, np.float32) for n in (400, 16_000)]
+    assert len(transcribe(back, clips)) == 2
+
+
+def test_the_features_are_the_extractors(job: Job) -> None:
+    rng = np.random.default_rng(0)
+    clips = [rng.standard_normal(n).astype(np.float32) * 0.1 for n in (8000, 16_123)]
+    mel = LogMel()
+    wanted = mel(clips, sampling_rate=16_000)
+    wav = torch.zeros(2, 16_123)
+    for row, clip in enumerate(clips):
+        wav[row, : len(clip)] = torch.from_numpy(clip)
+    features, mask = mel.features(wav, torch.tensor([8000, 16_123]))
+    assert torch.equal(mask, wanted.attention_mask)
+    assert torch.equal(features, wanted.input_features)
+
+
+def test_the_shipped_sizes_fit_twelve_megabytes(job: Job) -> None:
+    config = checkpoint_config(recipes.DIGITS.sizes)
+    shapes = layout.checkpoint_shapes(config, recipes.DIGITS.sizes.llm_config())
+    assert 2 * sum(int(np.prod(shape)) for shape in shapes.values()) < 12_000_000
