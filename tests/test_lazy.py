@@ -61,12 +61,6 @@ SIDEWAYS = {
     ("inspection", "trace"),
     ("bench", "random_checkpoint"),
 }
-    ("registry", "plugins"),
-    ("weights", "download"),
-    ("audio", "resampling"),
-    ("inspection", "trace"),
-    ("bench", "random_checkpoint"),
-}
 
 
 def test_imports_go_down_only() -> None:
