@@ -199,7 +199,7 @@ class Stack:
             result.seconds = {"audio": spent, **{stage.value: 0.0 for stage in Stage}}
             results.append(result)
         open_segments = [len(result.segments) for result in results]
-        for batch in self._batches(jobs):
+        for batch in (jobs[at : at + BATCH_SEGMENTS] for at in range(0, len(jobs), BATCH_SEGMENTS)):
             for event in self._run_batch(batch, options):
                 if isinstance(event, StageDone):
                     total = sum(job.span.end - job.span.start for job in batch)
@@ -222,10 +222,6 @@ class Stack:
             trace.nbytes[stage.value] = entry.nbytes
             trace.parameters[stage.value] = int(getattr(entry.component, "parameters", 0))
         return trace
-
-    def _batches(self, jobs: list[_Job]) -> Iterator[list[_Job]]:
-        for at in range(0, len(jobs), BATCH_SEGMENTS):
-            yield jobs[at : at + BATCH_SEGMENTS]
 
     def _run_batch(self, batch: list[_Job], options: Mapping[Stage, Options]) -> Iterator[Event]:
         import torch
