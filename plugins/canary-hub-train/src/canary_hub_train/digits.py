@@ -44,12 +44,13 @@ class Recordings:
 
 
 def read_recordings(path: Path) -> Recordings:
-    """All recordings in the tar, resampled from 8 to 16 kHz; their ends are left as recorded.
+    """All recordings in the tar, resampled from 8 to 16 kHz as canary_hub reads a file; their ends are left as recorded.
 
     Raises: HubError when the file is missing or is not that dataset.
     """
     import soundfile
-    import soxr
+
+    from canary_hub.resampling import Resampler
 
     found: dict[str, list[list[Wave]]] = {}
     try:
@@ -61,7 +62,8 @@ def read_recordings(path: Path) -> Recordings:
                     continue
                 wav, rate = soundfile.read(io.BytesIO(handle.read()), dtype="float32")
                 digits = found.setdefault(match[2], [[] for _ in DIGITS])
-                digits[int(match[1])].append(np.asarray(soxr.resample(wav, rate, RATE), np.float32))
+                resampler = Resampler(rate, RATE)
+                digits[int(match[1])].append(np.concatenate([resampler.feed(wav), resampler.finish()]))
     except (OSError, tarfile.TarError) as error:
         raise HubError(
             f"The spoken digits cannot be read from {path}: {error}.",

@@ -44,6 +44,7 @@ _HEAR = Mix(channel=0.4, speaker=0.4)
 _FULL = Mix(human=0.5, channel=0.4, speaker=0.4)
 _HARD = Mix(human=0.45, channel=0.5, human_channel=0.75, speaker=0.6, mixed=0.5)
 _HARDER = Mix(human=0.4, channel=0.5, human_channel=0.8, speaker=0.9, mixed=0.6)
+_PEOPLE = Mix(human=0.55, channel=0.4, human_channel=0.6, speaker=0.8, mixed=0.4)
 
 DIGITS = Recipe(
     "digits",
@@ -57,6 +58,7 @@ DIGITS = Recipe(
         # A second descent from a restarted rate, on harder speech: it gains what the first had no time for.
         Phase("joint", 1400, _HARD, 1e-3, 0.0, label="again"),
         Phase("joint", 450, _HARDER, 7e-4, 0.0, label="last"),
+        Phase("joint", 800, _PEOPLE, 8e-4, 0.0, label="people"),
     ),
 )
 
