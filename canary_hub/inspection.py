@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from .alignment import onsets, token_frames, words_of
 from .protocols import Inspectable, LLMBackend, Step
-from .specs import Options
 from .trace import Alternative, Frame, Near, PromptToken, SegmentTrace, TokenTrace, WordTrace
 
 if TYPE_CHECKING:
@@ -22,15 +21,21 @@ PICTURE = (32, 480)
 
 @dataclass
 class Choices:
-    """What the model could have written at each step of one row, collected while it decodes."""
+    """What the model looked at and could have written at each step of one row, collected while it decodes.
 
+    audio: the columns of the prompt's attention where the row's audio embeddings stand.
+    """
+
+    audio: slice
     probability: list[float] = field(default_factory=list)
     entropy: list[float] = field(default_factory=list)
     ids: list[list[int]] = field(default_factory=list)
     probabilities: list[list[float]] = field(default_factory=list)
+    attention: list[torch.Tensor] = field(default_factory=list)
+    """(heads, frames) per token, in float16: minutes of audio hold many."""
 
     def add(self, step: Step, row: int) -> None:
-        """Take the row's distribution from a step: softmax over the whole vocabulary, entropy in bits."""
+        """Take the row's part of a step: softmax over the whole vocabulary, entropy in bits, attention."""
         import torch
 
         logp = torch.log_softmax(step.logits[row].float(), dim=-1)
@@ -43,6 +48,8 @@ class Choices:
         kept = [i for i in best.indices.tolist() if i != id][:ALTERNATIVES]
         self.ids.append(kept)
         self.probabilities.append(p[kept].tolist())
+        if step.attention is not None:
+            self.attention.append(step.attention[row, :, self.audio].to("cpu", torch.float16))
 
 
 def segment_trace(
@@ -51,10 +58,8 @@ def segment_trace(
     prompt: Sequence[int],
     features: torch.Tensor,
     audio: torch.Tensor,
-    inputs_embeds: torch.Tensor,
     ids: Sequence[int],
     choices: Choices,
-    options: Options,
 ) -> SegmentTrace:
     """Everything about one decoded segment.
 
@@ -63,16 +68,16 @@ def segment_trace(
         prompt: the prompt's ids, with its placeholders.
         features: (F, T) log-mel of the segment, without padding.
         audio: (M, H) the embeddings that took the placeholder's place.
-        inputs_embeds: (1, L, H) the row handed to the LLM, without padding.
-        ids: the tokens it wrote.
+        ids: the tokens it wrote; a repetition's, which was removed, are no longer among them.
     """
+    import torch
+
     seconds = (span[1] - span[0]) / max(1, len(audio))
-    at = list(prompt).index(llm.placeholder_id)
     picture = None
     frames: list[int] | None = None
-    if isinstance(llm, Inspectable) and ids and len(audio):
-        heads = llm.attention(inputs_embeds, ids, options)[..., at : at + len(audio)]
-        frames, picture = token_frames(heads.cpu().numpy())
+    if choices.attention and ids and len(audio):
+        heads = torch.stack(choices.attention[: len(ids)], dim=1)
+        frames, picture = token_frames(heads.float().numpy())
     pieces = _pieces(llm, ids)
     tokens = tuple(
         TokenTrace(

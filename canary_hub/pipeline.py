@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from .audio import Limits, Waveform, load_audio
@@ -15,7 +16,7 @@ from .injection import Injected, inject
 from .inspection import Choices, segment_trace
 from .options import by_stage, validate
 from .pool import Entry, Pool
-from .protocols import ChatBackend, Encoder, LLMBackend, Preprocessor, Projector, PromptTemplate
+from .protocols import ChatBackend, Encoder, Inspectable, LLMBackend, Preprocessor, Projector, PromptTemplate
 from .repetition import loop_start
 from .segmentation import Span, is_silent, split_at_pauses
 from .specs import ComponentSpec, Options, StackSpec, Stage
@@ -260,29 +261,27 @@ class Stack:
         yield self._stage_done(Stage.PROMPT_TEMPLATE, started, injected.inputs_embeds)
         for i, clip in zip(kept, audio, strict=True):
             jobs[i].out.audio_frames = len(clip)
-        choices: list[Choices] = []
-        ids: list[list[int]] = []
+        choices = []
+        for mask, clip in zip(injected.attention_mask, audio, strict=True):
+            first = int((~mask).sum()) + prompt.index(llm.placeholder_id)
+            choices.append(Choices(slice(first, first + len(clip))))
+        ids: list[list[int]] = [[] for _ in kept]
         yield from self._decode([jobs[i] for i in kept], injected, options[Stage.LLM], ids, choices)
         for row, i in enumerate(kept):
             trace = jobs[i].trace
             if trace is not None:
-                embeds = injected.inputs_embeds[row : row + 1, injected.attention_mask[row]]
                 span = (jobs[i].span.start, jobs[i].span.end)
                 trace.segments.append(
-                    segment_trace(
-                        llm, span, prompt, features[i], audio[row], embeds, ids[row], choices[row], options[Stage.LLM]
-                    )
+                    segment_trace(llm, span, prompt, features[i], audio[row], ids[row], choices[row])
                 )
 
     def _decode(
         self, jobs: list[_Job], injected: Injected, options: Options, ids: list[list[int]], choices: list[Choices]
     ) -> Iterator[Event]:
         """Write the segments' texts; `ids` gets each row's tokens, `choices` (with a trace) what else it
-        could have written."""
+        could have written and where it looked."""
         llm = cast(LLMBackend, self.component(Stage.LLM))
         started = time.perf_counter()
-        ids += [[] for _ in jobs]
-        choices += [Choices() for _ in jobs]
         logprobs: list[list[float]] = [[] for _ in jobs]
         loops: dict[int, int] = {}
 
@@ -293,7 +292,10 @@ class Stack:
             return start is not None
 
         steps = 0
-        for step in llm.generate(injected.inputs_embeds, injected.attention_mask, options, stop):
+        steps_of = llm.generate
+        if isinstance(llm, Inspectable) and any(job.trace is not None for job in jobs):
+            steps_of = partial(llm.generate, attention=True)
+        for step in steps_of(injected.inputs_embeds, injected.attention_mask, options, stop):
             steps += 1
             for row, id in enumerate(step.ids):
                 if id is not None:

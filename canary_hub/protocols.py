@@ -59,11 +59,14 @@ class Step:
     logprobs: natural log of each token's probability under a softmax over the whole vocabulary
         (nan for stopped rows).
     logits: (B, V) in the model's dtype, from which the ids were chosen.
+    attention: (B, heads, L) float32, where it was asked for: how much the position that wrote each token
+        attends to each prompt position, over the heads of all layers.
     """
 
     ids: tuple[int | None, ...]
     logprobs: tuple[float, ...]
     logits: torch.Tensor
+    attention: torch.Tensor | None = None
 
 
 RowStop = Callable[[int, Sequence[int]], bool]
@@ -171,7 +174,13 @@ class Inspectable(LLMBackend, Protocol):
         """(M, H) -> ids (M, k) and cosines (M, k) of the closest rows of the embedding table."""
         ...
 
-    def attention(self, inputs_embeds: torch.Tensor, new_ids: Sequence[int], options: Options) -> torch.Tensor:
-        """One teacher-forced pass over (1, L, H) and the new ids -> (heads, new ids, L) float32: how much
-        the position that wrote each new id attends to each prompt position, over all layers' heads."""
+    def generate(
+        self,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor,
+        options: Options,
+        stop: RowStop | None = None,
+        attention: bool = False,
+    ) -> Iterator[Step]:
+        """As any backend's; with `attention`, every step carries it."""
         ...

@@ -12,6 +12,7 @@ import torch
 
 from canary_hub import Done, Hub
 from canary_hub.alignment import choose_heads, monotone_path, onsets, words_of
+from canary_hub.inspection import Choices
 from canary_hub.pipeline import Stack
 from canary_hub.specs import StackSpec, Stage
 from canary_hub.trace import SegmentTrace, Trace
@@ -66,10 +67,16 @@ def test_probabilities_equal_one_forward_pass(stack: Stack, segment: SegmentTrac
 def test_attention_equals_transformers_eager_attention(stack: Stack, segment: SegmentTrace) -> None:
     llm = stack.component(Stage.LLM)
     options = stack.options[Stage.LLM]
-    embeds = torch.randn(1, 21, 64, generator=torch.Generator().manual_seed(1))
-    ids = [5, 6, 7, 8]
-    got = llm.attention(embeds, ids, options)
-    whole = torch.cat([embeds, llm.embed(torch.tensor([ids[:-1]]))], dim=1)
+    embeds = torch.randn(2, 21, 64, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones(2, 21, dtype=torch.bool)
+    mask[1, :6] = False
+    steps = list(llm.generate(embeds, mask, options.model_copy(update={"max_new_tokens": 4}), attention=True))
+    got = torch.stack([step.attention[0] for step in steps], dim=1)
+    short = torch.stack([step.attention[1] for step in steps], dim=1)
+    assert not short[..., :6].any()
+    assert all(step.attention is None for step in llm.generate(embeds, mask, options))
+    ids = [step.ids[0] for step in steps]
+    whole = torch.cat([embeds[:1], llm.embed(torch.tensor([ids[:-1]]))], dim=1)
     config = llm.model.config
     before = config._attn_implementation
     config._attn_implementation = "eager"
@@ -80,6 +87,7 @@ def test_attention_equals_transformers_eager_attention(stack: Stack, segment: Se
         config._attn_implementation = before
     expected = torch.cat([layer[0, :, 20:, :21] for layer in out.attentions])
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(short[..., 6:].sum(-1)[:, 0], torch.ones(len(short)), atol=1e-5, rtol=0)
 
 
 def test_nearest_tokens_are_the_closest_by_cosine(stack: Stack) -> None:
@@ -110,7 +118,7 @@ def test_the_trace_is_plain_json(stack: Stack, oracle: Path) -> None:
 def test_off_records_nothing_and_writes_the_same(stack: Stack, oracle: Path, monkeypatch) -> None:
     llm = stack.component(Stage.LLM)
     on = [t.id for t in details(stack, oracle / "audio" / "b1.wav").segments[0].tokens]
-    monkeypatch.setattr(llm, "attention", None)
+    monkeypatch.setattr(Choices, "add", None)
     monkeypatch.setattr(llm, "nearest", None)
     result = stack.transcribe(oracle / "audio" / "b1.wav")
     assert result.trace is None

@@ -23,6 +23,7 @@ def decode(
     temperature: float = 0.0,
     seed: int = 0,
     stop: RowStop | None = None,
+    attention: bool = False,
 ) -> Iterator[Step]:
     """Prefill, then one `Step` per token until every row has ended, or `max_new_tokens`.
 
@@ -31,6 +32,7 @@ def decode(
         attention_mask: (B, L) bool, False in the padding.
         temperature: 0 takes the most probable token, above 0 draws with `seed`.
         stop: may end a row early.
+        attention: every `Step` carries the attention of its position to the prompt.
     """
     device = inputs_embeds.device
     rows = inputs_embeds.shape[0]
@@ -43,6 +45,7 @@ def decode(
     new: list[list[int]] = [[] for _ in range(rows)]
     open_rows = [True] * rows
     for _ in range(max_new_tokens):
+        weights: list[torch.Tensor] | None = [] if attention else None
         with forward_pass():
             hidden = model.model(
                 inputs_embeds=x,
@@ -51,6 +54,7 @@ def decode(
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
+                canary_hub_weights=weights,
             ).last_hidden_state
             # A 2-D input: with a 3-D slice F.linear copies the whole transposed head.
             logits = model.lm_head(hidden[:, -1])
@@ -64,6 +68,7 @@ def decode(
             ids=tuple(id if going else None for id, going in zip(ids.tolist(), open_rows, strict=True)),
             logprobs=tuple(p if going else math.nan for p, going in zip(chosen, open_rows, strict=True)),
             logits=logits,
+            attention=torch.cat(weights, dim=1)[..., : inputs_embeds.shape[1]] if weights else None,
         )
         for row, id in enumerate(ids.tolist()):
             if open_rows[row]:

@@ -18,7 +18,6 @@ from ...protocols import Build, RowStop, Segment, Step, Text
 from ...specs import Options, WeightsRef
 from ...weights import Checkpoint, TensorFiles, assign, module_bytes, parameter_count
 from . import BASE_LLM, CHECKPOINT
-from .attention import attention_weights
 from .checkpoint import open_checkpoint
 from .cpu import ATTENTION, speed_up_single_rows
 from .decoding import decode
@@ -74,6 +73,7 @@ class Qwen3Backend:
         attention_mask: torch.Tensor,
         options: Options,
         stop: RowStop | None = None,
+        attention: bool = False,
     ) -> Iterator[Step]:
         """(B, L, H), (B, L) left-padded -> one `Step` per token. One generation at a time: the adapter
         is a state of the module."""
@@ -90,6 +90,7 @@ class Qwen3Backend:
                 temperature=options.temperature,
                 seed=options.seed,
                 stop=stop,
+                attention=attention,
             )
 
     def _use_adapter(self, on: bool) -> None:
@@ -114,16 +115,6 @@ class Qwen3Backend:
         x = torch.nn.functional.normalize(embeds.float(), dim=-1).to(table)
         best = ((x @ table.T).float() / self._row_norms).topk(k, dim=-1)
         return best.indices, best.values
-
-    def attention(self, inputs_embeds: torch.Tensor, new_ids: Sequence[int], options: Options) -> torch.Tensor:
-        """(1, L, H) and the new ids -> (layers * heads, new ids, L)."""
-        assert isinstance(options, Qwen3Call)
-        length = inputs_embeds.shape[1]
-        with self._lock:
-            self._use_adapter(options.adapter)
-            written = self.embed(torch.tensor([list(new_ids[:-1])], dtype=torch.long))
-            embeds = torch.cat([inputs_embeds, written.to(inputs_embeds)], dim=1)
-            return attention_weights(self.model, embeds, length - 1, length)
 
     def chat_segments(self, message: str) -> list[Segment]:
         """A user message as a chat prompt without audio."""
