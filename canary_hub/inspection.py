@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,27 +30,29 @@ class Choices:
     audio: slice
     probability: list[float] = field(default_factory=list)
     entropy: list[float] = field(default_factory=list)
-    ids: list[list[int]] = field(default_factory=list)
-    probabilities: list[list[float]] = field(default_factory=list)
+    """In bits."""
+    others: list[list[tuple[int, float]]] = field(default_factory=list)
+    """The most probable tokens that were not written, with their probabilities."""
     attention: list[torch.Tensor] = field(default_factory=list)
     """(heads, frames) per token, in float16: minutes of audio hold many."""
 
-    def add(self, step: Step, row: int) -> None:
-        """Take the row's part of a step: softmax over the whole vocabulary, entropy in bits, attention."""
-        import torch
 
-        logp = torch.log_softmax(step.logits[row].float(), dim=-1)
-        p = logp.exp()
-        best = p.topk(min(ALTERNATIVES + 1, len(p)))
-        id = step.ids[row]
-        assert id is not None
-        self.probability.append(p[id].item())
-        self.entropy.append(-(p * logp).nan_to_num().sum().item() / 0.6931471805599453)
-        kept = [i for i in best.indices.tolist() if i != id][:ALTERNATIVES]
-        self.ids.append(kept)
-        self.probabilities.append(p[kept].tolist())
+def observe(step: Step, rows: Sequence[Choices]) -> None:
+    """Add a step to the choices of all its rows: a softmax over the whole vocabulary, and the attention."""
+    import torch
+
+    p = torch.softmax(step.logits.float(), dim=-1)
+    best = p.topk(min(ALTERNATIVES + 1, p.shape[-1]))
+    entropy = (torch.special.entr(p).sum(dim=-1) / math.log(2)).tolist()
+    ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    for i, (row, id, (ids, values)) in enumerate(zip(rows, step.ids, ranked, strict=True)):
+        if id is None:
+            continue
+        row.probability.append(math.exp(step.logprobs[i]))
+        row.entropy.append(entropy[i])
+        row.others.append([pair for pair in zip(ids, values, strict=True) if pair[0] != id][:ALTERNATIVES])
         if step.attention is not None:
-            self.attention.append(step.attention[row, :, self.audio].to("cpu", torch.float16))
+            row.attention.append(step.attention[i, :, row.audio].to("cpu", torch.float16))
 
 
 def segment_trace(
@@ -78,17 +81,14 @@ def segment_trace(
     if choices.attention and ids and len(audio):
         heads = torch.stack(choices.attention[: len(ids)], dim=1)
         frames, picture = token_frames(heads.float().numpy())
-    pieces = _pieces(llm, ids)
+    pieces = _pieces(llm, {*prompt, *ids, *(other for row in choices.others for other, _ in row)})
     tokens = tuple(
         TokenTrace(
             id,
-            pieces[i],
+            pieces[id],
             round(choices.probability[i], 6),
             round(choices.entropy[i], 4),
-            tuple(
-                Alternative(other, _pieces(llm, [other])[0], round(p, 6))
-                for other, p in zip(choices.ids[i], choices.probabilities[i], strict=True)
-            ),
+            tuple(Alternative(other, pieces[other], round(p, 6)) for other, p in choices.others[i]),
             None if frames is None else frames[i],
         )
         for i, id in enumerate(ids)
@@ -96,10 +96,7 @@ def segment_trace(
     return SegmentTrace(
         start=span[0],
         end=span[1],
-        prompt=tuple(
-            PromptToken(id, piece, id == llm.placeholder_id)
-            for id, piece in zip(prompt, _pieces(llm, prompt), strict=True)
-        ),
+        prompt=tuple(PromptToken(id, pieces[id], id == llm.placeholder_id) for id in prompt),
         frames=_frames(llm, audio),
         frame_seconds=seconds,
         tokens=tokens,
@@ -109,8 +106,10 @@ def segment_trace(
     )
 
 
-def _pieces(llm: LLMBackend, ids: Sequence[int]) -> list[str]:
-    return llm.pieces(ids) if isinstance(llm, Inspectable) else [llm.decode([id]) for id in ids]
+def _pieces(llm: LLMBackend, ids: Iterable[int]) -> dict[int, str]:
+    known = list(ids)
+    texts = llm.pieces(known) if isinstance(llm, Inspectable) else [llm.decode([id]) for id in known]
+    return dict(zip(known, texts, strict=True))
 
 
 def _frames(llm: LLMBackend, audio: torch.Tensor) -> tuple[Frame, ...]:
@@ -118,7 +117,7 @@ def _frames(llm: LLMBackend, audio: torch.Tensor) -> tuple[Frame, ...]:
     if not isinstance(llm, Inspectable) or not len(audio):
         return tuple(Frame(round(norm, 4)) for norm in norms)
     ids, cosines = (found.tolist() for found in llm.nearest(audio, NEAREST))
-    names = {id: piece for id in {i for row in ids for i in row} for piece in llm.pieces([id])}
+    names = _pieces(llm, {i for row in ids for i in row})
     return tuple(
         Frame(round(norm, 4), tuple(Near(i, names[i], round(c, 4)) for i, c in zip(row, cosine, strict=True)))
         for norm, row, cosine in zip(norms, ids, cosines, strict=True)

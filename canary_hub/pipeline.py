@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 from .audio import Limits, Waveform, load_audio
 from .errors import HubError
 from .injection import Injected, inject
-from .inspection import Choices, segment_trace
+from .inspection import Choices, observe, segment_trace
 from .options import by_stage, validate
 from .pool import Entry, Pool
 from .protocols import ChatBackend, Encoder, Inspectable, LLMBackend, Preprocessor, Projector, PromptTemplate
 from .repetition import loop_start
 from .segmentation import Span, is_silent, split_at_pauses
+from .sharing import Shared
 from .specs import ComponentSpec, Options, StackSpec, Stage
 from .trace import Result, SegmentResult, StageRecord, Trace
 
@@ -31,9 +32,15 @@ BATCH_SEGMENTS = 8
 
 @dataclass(frozen=True)
 class StageDone:
-    """A stage has finished its work on a batch of segments."""
+    """A stage has finished its work on a batch of segments.
+
+    output, lengths: what it made, batch first, and how much of each row is not padding; None for the
+        LLM, and for the prompt template the embeddings handed to the LLM, padded on the left.
+    """
 
     record: StageRecord
+    output: torch.Tensor | None = None
+    lengths: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +184,7 @@ class Stack:
         options: Mapping[Stage, Options] | None = None,
         audio_seconds: Sequence[float] = (),
         details: bool = False,
+        shared: Shared | None = None,
     ) -> Iterator[Event]:
         """Several decoded files through the stack: their segments are decoded as batches.
 
@@ -185,6 +193,7 @@ class Stack:
             options: call options of every stage; the stack's own by default.
             audio_seconds: what decoding each file took, for the results.
             details: record a trace of every file.
+            shared: stage outputs that runs of other stacks on the same waves may have made already.
         """
         options = options or self.options
         results, jobs = [], []
@@ -201,7 +210,7 @@ class Stack:
             results.append(result)
         open_segments = [len(result.segments) for result in results]
         for batch in (jobs[at : at + BATCH_SEGMENTS] for at in range(0, len(jobs), BATCH_SEGMENTS)):
-            for event in self._run_batch(batch, options):
+            for event in self._run_batch(batch, options, shared):
                 if isinstance(event, StageDone):
                     total = sum(job.span.end - job.span.start for job in batch)
                     for job in batch:
@@ -224,7 +233,7 @@ class Stack:
             trace.parameters[stage.value] = int(getattr(entry.component, "parameters", 0))
         return trace
 
-    def _run_batch(self, batch: list[_Job], options: Mapping[Stage, Options]) -> Iterator[Event]:
+    def _run_batch(self, batch: list[_Job], options: Mapping[Stage, Options], shared: Shared | None) -> Iterator[Event]:
         import torch
 
         clips = []
@@ -239,14 +248,16 @@ class Stack:
         jobs = [job for job, _ in clips]
         wav = torch.nn.utils.rnn.pad_sequence([clip for _, clip in clips], batch_first=True)
         lengths = torch.tensor([len(clip) for _, clip in clips])
+        # The audio by its wave, not by its samples: runs that share have loaded it once.
+        made_by: tuple[Hashable, ...] = tuple((job.wave, job.span) for job in jobs)
         features = []
         for stage in (Stage.PREPROCESSOR, Stage.ENCODER, Stage.PROJECTOR):
-            started = time.perf_counter()
-            component = cast("Preprocessor | Encoder | Projector", self.component(stage))
-            wav, lengths = component(wav, lengths)
+            made_by = (self.entries[stage], made_by)
+            work = partial(_timed, self.component(stage), wav, lengths)
+            (wav, lengths, seconds), known = shared.get(made_by, work) if shared else (work(), False)
             if stage is Stage.PREPROCESSOR:
                 features = [row[:, :n] for row, n in zip(wav, lengths.tolist(), strict=True)]
-            yield self._stage_done(stage, started, wav)
+            yield self._stage_done(stage, seconds, wav, lengths, known)
         llm = cast(LLMBackend, self.component(Stage.LLM))
         template = cast(PromptTemplate, self.component(Stage.PROMPT_TEMPLATE))
         started = time.perf_counter()
@@ -258,7 +269,9 @@ class Stack:
             return
         audio = [wav[i, : lengths[i]] for i in kept]
         injected = inject([prompt] * len(kept), llm.embed, audio, llm.placeholder_id)
-        yield self._stage_done(Stage.PROMPT_TEMPLATE, started, injected.inputs_embeds)
+        seconds = time.perf_counter() - started
+        positions = injected.attention_mask.sum(dim=1)
+        yield self._stage_done(Stage.PROMPT_TEMPLATE, seconds, injected.inputs_embeds, positions)
         for i, clip in zip(kept, audio, strict=True):
             jobs[i].out.audio_frames = len(clip)
         choices = []
@@ -271,9 +284,7 @@ class Stack:
             trace = jobs[i].trace
             if trace is not None:
                 span = (jobs[i].span.start, jobs[i].span.end)
-                trace.segments.append(
-                    segment_trace(llm, span, prompt, features[i], audio[row], ids[row], choices[row])
-                )
+                trace.segments.append(segment_trace(llm, span, prompt, features[i], audio[row], ids[row], choices[row]))
 
     def _decode(
         self, jobs: list[_Job], injected: Injected, options: Options, ids: list[list[int]], choices: list[Choices]
@@ -291,19 +302,20 @@ class Stack:
                 loops[row] = start
             return start is not None
 
+        watched = any(job.trace is not None for job in jobs)
         steps = 0
         steps_of = llm.generate
-        if isinstance(llm, Inspectable) and any(job.trace is not None for job in jobs):
+        if watched and isinstance(llm, Inspectable):
             steps_of = partial(llm.generate, attention=True)
         for step in steps_of(injected.inputs_embeds, injected.attention_mask, options, stop):
             steps += 1
+            if watched:
+                observe(step, choices)
             for row, id in enumerate(step.ids):
                 if id is not None:
                     ids[row].append(id)
                     logprobs[row].append(step.logprobs[row])
                     job = jobs[row]
-                    if job.trace is not None:
-                        choices[row].add(step, row)
                     job.out.text = llm.decode(ids[row]).rstrip("\ufffd")
                     yield Token(job.file, job.segment, id, step.logprobs[row], job.out.text)
         limit = getattr(options, "max_new_tokens", None)
@@ -316,16 +328,17 @@ class Stack:
             elif len(ids[row]) == limit and ids[row][-1] not in llm.eos_ids:
                 job.out.note = f"cut off at its limit of {limit} tokens"
             job.out.text = llm.decode(ids[row]).strip()
-        yield self._stage_done(Stage.LLM, started, shape=(len(jobs), steps))
+        record = StageRecord(
+            Stage.LLM.value, self.spec.components[Stage.LLM], time.perf_counter() - started, (len(jobs), steps), "int64"
+        )
+        yield StageDone(record)
 
     def _stage_done(
-        self, stage: Stage, started: float, tensor: torch.Tensor | None = None, shape: tuple[int, ...] = ()
+        self, stage: Stage, seconds: float, output: torch.Tensor, lengths: torch.Tensor, shared: bool = False
     ) -> StageDone:
-        seconds = time.perf_counter() - started
-        dtype = str(tensor.dtype).removeprefix("torch.") if tensor is not None else "int64"
-        if tensor is not None:
-            shape = tuple(tensor.shape)
-        return StageDone(StageRecord(stage.value, self.spec.components[stage], seconds, shape, dtype))
+        dtype = str(output.dtype).removeprefix("torch.")
+        record = StageRecord(stage.value, self.spec.components[stage], seconds, tuple(output.shape), dtype, shared)
+        return StageDone(record, output, lengths)
 
     def chat(self, message: str, **options: Any) -> Iterator[str]:
         """LLM mode: answer a text message with the adapter off; yields the answer so far, token by token.
@@ -347,6 +360,14 @@ class Stack:
             if step.ids[0] is not None:
                 new.append(step.ids[0])
                 yield llm.decode(new).rstrip("\ufffd")
+
+
+def _timed(
+    component: Preprocessor | Encoder | Projector, x: torch.Tensor, lengths: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    started = time.perf_counter()
+    x, lengths = component(x, lengths)
+    return x, lengths, time.perf_counter() - started
 
 
 def _release_all(pool: Pool, entries: Sequence[Entry]) -> None:

@@ -17,6 +17,7 @@ class StageRecord:
     """One stage's work on one batch of segments.
 
     shape, dtype: of what the stage produced.
+    shared: another run had produced it already; `seconds` is what it took there.
     """
 
     stage: str
@@ -24,6 +25,7 @@ class StageRecord:
     seconds: float
     shape: tuple[int, ...]
     dtype: str
+    shared: bool = False
 
 
 @dataclass

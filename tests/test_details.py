@@ -12,7 +12,6 @@ import torch
 
 from canary_hub import Done, Hub
 from canary_hub.alignment import choose_heads, monotone_path, onsets, words_of
-from canary_hub.inspection import Choices
 from canary_hub.pipeline import Stack
 from canary_hub.specs import StackSpec, Stage
 from canary_hub.trace import SegmentTrace, Trace
@@ -118,7 +117,7 @@ def test_the_trace_is_plain_json(stack: Stack, oracle: Path) -> None:
 def test_off_records_nothing_and_writes_the_same(stack: Stack, oracle: Path, monkeypatch) -> None:
     llm = stack.component(Stage.LLM)
     on = [t.id for t in details(stack, oracle / "audio" / "b1.wav").segments[0].tokens]
-    monkeypatch.setattr(Choices, "add", None)
+    monkeypatch.setattr("canary_hub.pipeline.observe", None)
     monkeypatch.setattr(llm, "nearest", None)
     result = stack.transcribe(oracle / "audio" / "b1.wav")
     assert result.trace is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from canary_hub.errors import HubError, OptionError
 from canary_hub.pipeline import Stack
 from canary_hub.protocols import Step
 from canary_hub.repetition import loop_start
+from canary_hub.sharing import Shared
 from canary_hub.specs import StackSpec, Stage
 
 
@@ -208,3 +210,23 @@ def test_other_rates_are_resampled(stack: Stack, oracle: Path, tmp_path: Path) -
     soundfile.write(tmp_path / "stereo.wav", np.stack([samples, samples], 1).repeat(2, axis=0), 2 * rate)
     result = stack.transcribe(tmp_path / "stereo.wav", max_new_tokens=2)
     assert result.duration == pytest.approx(1.3, abs=0.01)
+
+
+def test_runs_share_what_the_same_components_made(hub: Hub, tiny_spec: StackSpec, oracle: Path) -> None:
+    swapped = replace(tiny_spec, name="live", components={**tiny_spec.components, Stage.LLM: "canary/qwen3-peft"})
+    longer = replace(tiny_spec, name="short window", window_seconds=4.0)
+    stacks = [hub.load(spec, dtype="float32", device="cpu") for spec in (tiny_spec, swapped, longer)]
+    wave = stacks[0].load_audio(oracle / "audio" / "speech.wav")
+    shared = Shared()
+    marks, encoded = [], []
+    for stack in stacks:
+        alone = stack.transcribe(wave, max_new_tokens=5)
+        events = list(stack.run([wave], stack.call_options(max_new_tokens=5), shared=shared))
+        assert events[-1].result.text == alone.text
+        done = [event for event in events if isinstance(event, StageDone)]
+        marks.append([event.record.shared for event in done])
+        encoded.append(done[1].output)
+    assert marks[0] == [False] * 5
+    assert marks[1] == [True, True, True, False, False]
+    assert not any(marks[2])
+    assert encoded[1] is encoded[0]
