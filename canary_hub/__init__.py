@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from .errors import HubError
 from .hub import Hub
-from .pipeline import Done, Event, SegmentDone, Stack, StageDone, Token
+from .pipeline import Answer, Done, Event, SegmentDone, Stack, StageDone, Token
 from .trace import Result, SegmentResult
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "Done",
     "Event",
     "Hub",

@@ -75,6 +75,14 @@ class Done:
     result: Result
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A chat answer so far; `note` says at its end why it is not complete, else None."""
+
+    text: str
+    note: str | None = None
+
+
 Event = StageDone | Token | SegmentDone | Done
 
 
@@ -326,7 +334,7 @@ class Stack:
                 job.out.note = "stopped: the text repeated itself; the repetition was removed"
                 ids[row] = ids[row][: loops[row]]
             elif len(ids[row]) == limit and ids[row][-1] not in llm.eos_ids:
-                job.out.note = f"cut off at its limit of {limit} tokens"
+                job.out.note = _cut_off(limit)
             job.out.text = llm.decode(ids[row]).strip()
         record = StageRecord(
             Stage.LLM.value, self.spec.components[Stage.LLM], time.perf_counter() - started, (len(jobs), steps), "int64"
@@ -340,8 +348,8 @@ class Stack:
         record = StageRecord(stage.value, self.spec.components[stage], seconds, tuple(output.shape), dtype, shared)
         return StageDone(record, output, lengths)
 
-    def chat(self, message: str, **options: Any) -> Iterator[str]:
-        """LLM mode: answer a text message with the adapter off; yields the answer so far, token by token.
+    def chat(self, message: str, **options: Any) -> Iterator[Answer]:
+        """LLM mode: answer a text message with the adapter off, token by token. Closing the iterator stops it.
 
         Raises: HubError when the LLM backend does not offer it.
         """
@@ -359,7 +367,13 @@ class Stack:
         for step in llm.generate(llm.embed(ids), torch.ones_like(ids, dtype=torch.bool), called):
             if step.ids[0] is not None:
                 new.append(step.ids[0])
-                yield llm.decode(new).rstrip("\ufffd")
+                yield Answer(llm.decode(new).rstrip("\ufffd"))
+        if new and new[-1] not in llm.eos_ids:
+            yield Answer(llm.decode(new).strip(), _cut_off(len(new)))
+
+
+def _cut_off(tokens: int) -> str:
+    return f"cut off at its limit of {tokens} tokens"
 
 
 def _timed(

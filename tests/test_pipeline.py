@@ -165,7 +165,11 @@ def test_segments_done_are_final(stack: Stack, speech: Path) -> None:
 def test_chat_runs_without_the_adapter_and_leaves_it_on(stack: Stack, speech: Path) -> None:
     before = stack.transcribe(speech).text
     answer = list(stack.chat("What is the capital of France?", max_new_tokens=24))
-    assert answer[-1] == "hat\\]user�\x0beningqivenw listir and$aaaaJ�Xle"  # NeMo's text, adapter off
+    assert answer[-1].text == "hat\\]user�\x0beningqivenw listir and$aaaaJ�Xle"  # NeMo's text, adapter off
+    assert {part.note for part in answer} == {None}
+    *_, cut = stack.chat("What is the capital of France?", max_new_tokens=5)
+    assert cut.note == "cut off at its limit of 5 tokens"
+    assert answer[-1].text.startswith(cut.text)
     assert stack.transcribe(speech).text == before
 
 

@@ -208,6 +208,7 @@ def test_thinking_is_folded_and_answers_are_text():
     assert done.endswith(f"<p>then {BAD.replace('<', '&lt;').replace('>', '&gt;')}</p></div>")
     assert "Thinking" in show("<think>not yet")
     assert "<details" not in show("<think></think>plain")
+    assert "The answer was cut off at its limit of 9 tokens." in show("so", "cut off at its limit of 9 tokens")
     assert message("Why?", "abc") == "Why?\n\nTranscript:\nabc"
     with pytest.raises(HubError, match="no transcript"):
         message("Why?", " ")

@@ -12,6 +12,7 @@ import gradio as gr
 
 from ..errors import HubError
 from ..hub import Hub
+from ..pipeline import Stack
 from ..specs import Stage
 from .loading import load
 from .picker import Picker
@@ -22,6 +23,8 @@ MODEL = "model"
 """Concurrency id of everything that computes: one run at a time, the others wait in the queue."""
 
 SUMMARISE = "Summarise the following transcript in a few sentences."
+ANSWER_TOKENS = 2048
+"""Room for thinking before the answer."""
 ACTIONS = "List the action items in the following transcript, one a line. If there are none, say so."
 
 
@@ -126,23 +129,35 @@ def answers(hub: Hub, choice: Choice, asked: str) -> Generator[str, None, None]:
         except StopIteration as end:
             stack = end.value
             break
-    with stack, closing(stack.chat(asked)) as texts:
-        answer = ""
-        for answer in texts:
-            yield show(answer)
-        if not answer.strip():
+    with stack, closing(stack.chat(asked, **longer(stack))) as parts:
+        text = ""
+        for part in parts:
+            text = part.text
+            yield show(text, part.note)
+        if not text.strip():
             yield '<p class="ch-note">The model wrote no answer.</p>'
 
 
-def show(answer: str) -> str:
-    """An answer as HTML: thinking text is folded away, everything else shown as it is."""
+def longer(stack: Stack) -> dict[str, int]:
+    """The limit for an answer as a call option, where the LLM backend has one."""
+    known = "max_new_tokens" in type(stack.options[Stage.LLM]).model_fields
+    return {"max_new_tokens": ANSWER_TOKENS} if known else {}
+
+
+def show(answer: str, note: str | None = None) -> str:
+    """An answer as HTML: thinking text is folded away, everything else shown as it is.
+
+    Args:
+        note: why it is not complete.
+    """
     found = re.match(r"\s*<think>(.*?)(?:</think>(.*)|$)", answer, re.DOTALL)
     thought, rest = (found[1].strip(), found[2]) if found else ("", answer)
     html = '<div class="ch-answer" role="status" aria-live="polite">'
     if thought:
         label = "Thinking" if rest is None else "What it thought first"
         html += f'<details class="ch-fold"><summary>{label}</summary><p>{escape(thought)}</p></details>'
-    return f"{html}<p>{escape((rest or '').strip())}</p></div>"
+    mark = f'<p class="ch-warning">The answer was {escape(note)}.</p>' if note else ""
+    return f"{html}<p>{escape((rest or '').strip())}</p>{mark}</div>"
 
 
 def _busy(words: str) -> str:

@@ -22,6 +22,8 @@ from .loading import load, memory
 SHOW_EVERY = 0.04
 """Seconds between two moments at least: tokens that come faster are shown together."""
 
+UNFINISHED = "stopped before its end"
+
 State = Literal["idle", "busy", "done", "stopped", "failed"]
 
 DOING = {
@@ -55,7 +57,7 @@ class Moment:
     text: the transcript so far.
     segments: those that are finished, by their index. total: how many there are.
     records: what each stage did, batch by batch. nbytes: of the loaded components.
-    result: of the whole file at the end; before that, of the segments that are finished.
+    result: of the whole file at the end; before that, what there is of it.
     """
 
     state: State = "idle"
@@ -121,11 +123,20 @@ def _loaded(hub: Hub, choice: Choice) -> Generator[Moment, None, Stack]:
 
 
 def _run(stack: Stack, wave: Waveform, seconds: float, moment: Moment, details: bool) -> Generator[Moment, None, None]:
-    total = len(split_at_pauses(wave, stack.spec.window_seconds))
+    spans = split_at_pauses(wave, stack.spec.window_seconds)
+    total = len(spans)
     texts: dict[int, str] = {}
     segments: dict[int, SegmentResult] = {}
     moment = replace(moment, total=total)
     shown = 0.0
+
+    def so_far() -> Result:
+        found = [
+            segments.get(i) or SegmentResult(spans[i].start, spans[i].end, texts[i], note=UNFINISHED)
+            for i in sorted(texts)
+        ]
+        return Result(wave.name, wave.seconds, stack.name, found)
+
     with closing(stack.run([wave], None, [seconds], details)) as events:  # type: ignore[type-var]
         for event in events:
             if isinstance(event, Token):
@@ -134,7 +145,7 @@ def _run(stack: Stack, wave: Waveform, seconds: float, moment: Moment, details: 
                 if now - shown < SHOW_EVERY:
                     continue
                 shown = now
-                moment = replace(moment, text=_joined(texts))
+                moment = replace(moment, text=_joined(texts), result=so_far())
             elif isinstance(event, StageDone):
                 moment = _after_stage(moment, event.record, len(segments))
             elif isinstance(event, SegmentDone):
@@ -145,7 +156,7 @@ def _run(stack: Stack, wave: Waveform, seconds: float, moment: Moment, details: 
                     text=_joined(texts),
                     segments=dict(segments),
                     share=len(segments) / total,
-                    result=Result(wave.name, wave.seconds, stack.name, [segments[i] for i in sorted(segments)]),
+                    result=so_far(),
                 )
                 if len(segments) < total and time.monotonic() - shown < SHOW_EVERY:
                     continue

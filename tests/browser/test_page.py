@@ -46,7 +46,12 @@ def test_stop_stops_within_a_few_tokens_and_keeps_the_text(watched, endless_step
     assert len(endless_steps) == runs + 1
     assert watched.text.strip()
     watched.page.wait_for_selector("#run:not([disabled])")
-    assert watched.page.is_hidden("#downloads")
+    watched.page.wait_for_selector("#downloads")
+    with watched.page.expect_download() as download:
+        watched.page.click("#download-json")
+    (kept,) = json.loads(download.value.path().read_text("utf-8"))[0]["segments"]
+    assert watched.text.startswith(kept["text"])
+    assert kept["text"]
 
 
 def test_leaving_the_page_stops_the_run(watched, endless_steps):
@@ -104,6 +109,19 @@ def test_a_component_is_swapped_or_refused_before_anything_loads(watched):
     watched.pick("stage-llm", "canary/qwen3-peft")
     page.wait_for_selector("#fit .ch-fits")
     watched.run()
+
+
+def test_parts_that_were_not_trained_together_run_with_a_warning(watched):
+    page = watched.page
+    page.click("#components > button")
+    watched.pick("stage-encoder", "test/foreign")
+    page.wait_for_selector("#fit .ch-warned")
+    assert "trained" in page.inner_text("#fit")
+    assert "somebody <i>else</i>" in page.inner_text("#fit")
+    watched.upload(SPEECH)
+    watched.run()
+    assert "Note:" in page.inner_text("#status")
+    assert "trained" in page.inner_text("#status")
 
 
 def test_options_are_used(watched):

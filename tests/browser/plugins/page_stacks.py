@@ -6,12 +6,13 @@ The titles hold HTML on purpose: it has to stay text. `test/endless` writes unti
 
 import itertools
 import time
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
 from pydantic import Field
 
-from canary_hub.builtin.canary_qwen import COMPONENTS
+from canary_hub.builtin.canary_qwen import COMPONENTS, ports
 from canary_hub.builtin.canary_qwen.options import ChatPromptCall
 from canary_hub.errors import HubError
 from canary_hub.hookspecs import hookimpl
@@ -46,6 +47,13 @@ def canary_components():
     both = dict.fromkeys(("canary", "canary-llm"))
     return [
         ComponentSpec(Stage.ENCODER, "test/unfit", f"{here}:build_never", Contract((Port("features", dim=7),))),
+        ComponentSpec(
+            Stage.ENCODER,
+            "test/foreign",
+            "canary_hub.builtin.canary_qwen.fastconformer:build",
+            f"{here}:foreign",
+            weights=both,
+        ),
         ComponentSpec(Stage.ENCODER, "test/broken", f"{here}:build_never", Contract((), (Port("hidden"),))),
         ComponentSpec(
             Stage.LLM,
@@ -73,6 +81,13 @@ def canary_stacks():
         StackSpec("tiny", COMPONENTS, WEIGHTS, title="Tiny <b>one</b>", note="Writes <i>gibberish</i>."),
         StackSpec("endless", {**parts, Stage.LLM: "test/endless"}, WEIGHTS, title="Endless"),
     ]
+
+
+def foreign(build):
+    """The usual encoder's contract, with the tag of other weights: it fits, but was not trained with the rest."""
+    contract = ports.fastconformer(build)
+    hidden = [replace(port, tag="somebody <i>else</i>") for port in contract.produces]
+    return replace(contract, produces=tuple(hidden))
 
 
 def build_never(build):
