@@ -95,7 +95,7 @@ def evaluate(
     sentences: list[str],
     kinds: tuple[str, ...],
     count: int = 600,
-    human: int = 300,
+    human: int = 1000,
     say: Callable[[str], None] = print,
 ) -> dict[str, object]:
     """All conditions on the exported files in `folder`; the report as plain data.
@@ -123,7 +123,7 @@ def evaluate(
             examples = [{"said": t, "heard": f} for t, f in list(zip(texts, found, strict=True))[:8]]
     if recordings is not None:
         for speaker in sorted(recordings.speakers, key=lambda name: name != HELD_OUT):
-            wavs, texts = human_test(recordings, human if speaker == HELD_OUT else human // 3, speaker)
+            wavs, texts = human_test(recordings, human if speaker == HELD_OUT else human // 10, speaker)
             add(f"human digits, {speaker}" + (" (held out)" if speaker == HELD_OUT else ""), wavs, texts)
     rng = np.random.default_rng(SEED)
     empty = [background(int(rng.uniform(0.5, 6) * RATE), rng) for _ in range(100)]
