@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from .hub import Hub
     from .pipeline import Stack
+    from .protocols import Step
 
 SAMPLE_SECONDS = 0.05  # between two looks at the anonymous memory; at 0.005 they slowed the run
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
@@ -78,6 +80,18 @@ UNITS = {
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How often the LLM backend chose the token that another one, `llm`, chose: `same` times of `of`.
+
+    Both stood after the same tokens each time, those of `llm`, so that one difference does not make more.
+    """
+
+    llm: str
+    same: int
+    of: int
+
+
+@dataclass(frozen=True)
 class Report:
     """A benchmark: what ran, where, the single runs and their median.
 
@@ -96,6 +110,7 @@ class Report:
     machine: dict[str, Any]
     median: Measures
     runs: list[Measures]
+    agreement: Agreement | None = None
 
     def write(self, path: Path) -> None:
         """As JSON. Raises: HubError when the file cannot be written."""
@@ -112,6 +127,7 @@ def bench(
     random_weights: bool = False,
     base_llm: Path | None = None,
     llm: str | None = None,
+    agree_with: str | None = None,
     plugins_dir: Path | None = None,
     dtype: str | None = None,
     seconds: float = 11.0,
@@ -126,6 +142,7 @@ def bench(
         random_weights: run noise of the stack's shapes, written once to `cache_folder()`.
         base_llm: a folder with the base LLM's config.json and tokenizer.
         llm: another LLM backend's id.
+        agree_with: the id of an LLM backend whose tokens are compared with this one's, for `Report.agreement`.
         plugins_dir: the hub's folder of uninstalled plugins, for the new processes.
         seconds, batch: length of the synthetic clip, and how many of it run together.
         tokens: decoding steps, the first of which is the prefill; an end token does not end them.
@@ -141,13 +158,15 @@ def bench(
     if dtype not in DTYPES:
         raise HubError(f"There is no dtype {dtype!r} here.", f"Choose one of {', '.join(DTYPES)}.")
     hub.check(spec).require(spec.name)
+    if agree_with:
+        hub.check(hub.stack(spec, components={Stage.LLM: agree_with})).require(spec.name)
     weights = _random_weights(hub, spec, progress) if random_weights else {}
     if base_llm is not None:
         from .builtin.canary_qwen import BASE_LLM
 
         weights[BASE_LLM] = base_llm
     spec = hub.stack(spec, weights=weights)
-    job = {
+    job: dict[str, Any] = {
         "stack": stack,
         "plugins_dir": os.fspath(plugins_dir) if plugins_dir else None,
         "components": {stage.value: id for stage, id in components.items()},
@@ -158,6 +177,9 @@ def bench(
         "batch": batch,
     }
     folders = [checkpoint.folder() for checkpoint in hub.checkpoints(spec)]
+    if agree_with:
+        progress(f"tokens of {agree_with}")
+        job["expected"] = _in_new_process({**job, "components": {Stage.LLM.value: agree_with}})["ids"]
     answers = []
     for i in range(runs):
         progress(f"run {i + 1} of {runs}")
@@ -173,10 +195,11 @@ def bench(
         audio_seconds=seconds,
         batch=batch,
         positions=answers[0]["positions"],
-        tokens=answers[0]["tokens"],
+        tokens=len(answers[0]["ids"]),
         machine={**machine(), **answers[0]["machine"]},
         median=_median(measured),
         runs=measured,
+        agreement=Agreement(agree_with, answers[0]["same"], len(job["expected"]) * batch) if agree_with else None,
     )
 
 
@@ -291,8 +314,15 @@ def _speech_like(seconds: float, rate: int) -> torch.Tensor:
     return 0.1 * noise * (torch.arange(count) * (8.0 / rate)).sin().square()
 
 
-def _run(stack: Stack, seconds: float, tokens: int, batch: int) -> tuple[dict[str, float], int, int]:
-    """Times of the stages on equal clips, positions of a row, and steps taken."""
+Ids = list[tuple[int | None, ...]]
+"""The token of every row, by decoding step."""
+
+
+def _run(
+    stack: Stack, seconds: float, tokens: int, batch: int, expected: Ids | None
+) -> tuple[dict[str, float], int, Ids, int | None]:
+    """Times of the stages on equal clips, positions of a row, its tokens, and how many of the expected ones
+    it would have chosen."""
     import torch
 
     from .injection import inject
@@ -312,14 +342,44 @@ def _run(stack: Stack, seconds: float, tokens: int, batch: int) -> tuple[dict[st
     prompt = llm.tokenize(stack.component(Stage.PROMPT_TEMPLATE).render(options[Stage.PROMPT_TEMPLATE]))
     clips = [row[:n] for row, n in zip(wav, lengths.tolist(), strict=True)]
     injected = inject([prompt] * batch, llm.embed, clips, llm.placeholder_id)
-    ends = [
-        time.perf_counter() for _ in llm.generate(injected.inputs_embeds, injected.attention_mask, options[Stage.LLM])
-    ]
+    generate = partial(llm.generate, injected.inputs_embeds, injected.attention_mask, options[Stage.LLM])
+    ends: list[float] = []
+    ids: Ids = []
+    for step in generate():
+        ends.append(time.perf_counter())
+        ids.append(step.ids)
     times["prefill_seconds"] = ends[0] - started
     times["ms_per_token"] = 1000 * statistics.median(b - a for a, b in itertools.pairwise(ends))
     times["total_seconds"] = ends[-1] - began
     times["speed"] = batch * seconds / times["total_seconds"]
-    return times, injected.inputs_embeds.shape[1], len(ends)
+    same = None if expected is None else _same_choices(llm, generate, expected)
+    return times, injected.inputs_embeds.shape[1], ids, same
+
+
+def _same_choices(llm: Any, generate: Callable[[], Iterator[Step]], expected: Ids) -> int:
+    """How many of the expected tokens the LLM chooses itself when it is led along them (teacher forcing):
+    its head's logits are noted, and replaced by ones that choose the expected token."""
+    import torch
+
+    find_head = getattr(getattr(llm, "model", None), "get_output_embeddings", None)
+    if find_head is None:
+        raise HubError("This LLM backend has no model of transformers, whose tokens can be compared.")
+    steps = iter(torch.tensor(expected))
+    same = 0
+
+    def lead(head: torch.nn.Module, x: Any, logits: torch.Tensor) -> torch.Tensor:
+        nonlocal same
+        ids = next(steps).to(logits.device)
+        same += int((logits.argmax(dim=-1) == ids).sum())
+        return torch.full_like(logits, -torch.inf).scatter(1, ids[:, None], 0.0)
+
+    hook = find_head().register_forward_hook(lead)
+    try:
+        for _ in generate():
+            pass
+    finally:
+        hook.remove()
+    return same
 
 
 def _measure(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -338,7 +398,7 @@ def _measure(job: Mapping[str, Any]) -> dict[str, Any]:
         imported = time.perf_counter()
         stack = hub.load(spec, dtype=job["dtype"], device="cpu")
         loaded = time.perf_counter()
-        times, positions, steps = _run(stack, job["seconds"], job["tokens"], job["batch"])
+        times, positions, ids, same = _run(stack, job["seconds"], job["tokens"], job["batch"], job.get("expected"))
     import torch
 
     measures = Measures(
@@ -351,7 +411,8 @@ def _measure(job: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "measures": asdict(measures),
         "positions": positions,
-        "tokens": steps,
+        "ids": ids,
+        "same": same,
         "machine": {
             "python": platform.python_version(),
             "torch": torch.__version__,

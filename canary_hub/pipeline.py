@@ -238,7 +238,7 @@ class Stack:
         trace = Trace(wave.name, wave.seconds, self.name, {s.value: self.spec.components[s] for s in Stage})
         for stage, entry in self.entries.items():
             trace.nbytes[stage.value] = entry.nbytes
-            trace.parameters[stage.value] = int(getattr(entry.component, "parameters", 0))
+            trace.parameters[stage.value] = entry.parameters
         return trace
 
     def _run_batch(self, batch: list[_Job], options: Mapping[Stage, Options], shared: Shared | None) -> Iterator[Event]:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .weights import parameter_count
+
 
 @dataclass(eq=False)
 class Entry:
@@ -24,6 +26,12 @@ class Entry:
     users: int = 0
     last_used: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were learnt: what the component states as `parameters`, or holds as a torch module."""
+        stated = getattr(self.component, "parameters", 0)
+        return stated if isinstance(stated, int) else parameter_count(self.component)
 
 
 class Pool:

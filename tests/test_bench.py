@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from canary_hub import Hub, HubError
-from canary_hub.bench import Measures, bench
+from canary_hub.bench import Agreement, Measures, _same_choices, bench
 from canary_hub.builtin.canary_qwen.layout import checkpoint_shapes
+from canary_hub.builtin.canary_qwen.options import Qwen3Call
 from canary_hub.random_checkpoint import write_random_checkpoint
 from canary_hub.specs import Stage
 
@@ -126,6 +127,8 @@ def test_bench_fills_every_field(small_hub, tmp_path):
         small_hub,
         "small",
         random_weights=True,
+        llm="canary/qwen3-int8",
+        agree_with="canary/qwen3",
         plugins_dir=tmp_path / "plugins",
         seconds=2.0,
         tokens=5,
@@ -137,6 +140,8 @@ def test_bench_fills_every_field(small_hub, tmp_path):
     assert report.dtype == "bfloat16"
     assert report.tokens == 5  # whatever the noise says, no end token ends it
     assert report.positions > 25
+    # Rows of a batch are not multiplied in int8: nothing may differ.
+    assert report.agreement == Agreement("canary/qwen3", same=10, of=10)
     assert len(report.runs) == 1
     for field in fields(Measures):
         assert getattr(report.median, field.name) > 0, field.name
@@ -144,18 +149,40 @@ def test_bench_fills_every_field(small_hub, tmp_path):
     assert {"cpu", "cores", "flags", "torch", "threads"} <= set(report.machine)
 
 
+def test_a_backend_is_led_along_the_expected_tokens(small_hub):
+    """One other token among them costs its own step alone, if what follows is what the LLM then says."""
+    import torch
+
+    llm = small_hub.load("small", dtype="float32", device="cpu").component(Stage.LLM)
+    llm.tokenizer.eos_id = -1
+    embeds = llm.embed(torch.arange(1, 11)[None])
+
+    def answer(prompt: torch.Tensor, tokens: int):
+        return llm.generate(prompt, torch.ones(prompt.shape[:2], dtype=torch.bool), Qwen3Call(max_new_tokens=tokens))
+
+    own = [step.ids for step in answer(embeds, 5)]
+    assert _same_choices(llm, lambda: answer(embeds, 5), own) == 5
+    other = [*own[:2], ((own[2][0] + 1) % 300,)]
+    after = torch.cat([embeds, llm.embed(torch.tensor(other).T)], dim=1)
+    led = other + [step.ids for step in answer(after, 2)]
+    assert _same_choices(llm, lambda: answer(embeds, 5), led) == 4
+
+
 def test_command_prints_a_table_and_writes_json(small_hub, tmp_path):
     from canary_hub.cli import main
 
     arguments = ["bench", "--plugins-dir", str(tmp_path / "plugins"), "--stack", "small", "--dtype", "float32"]
     arguments += ["--seconds", "1", "--tokens", "3", "--runs", "1", "--json", str(tmp_path / "out.json")]
+    arguments += ["--agree-with", "canary/qwen3-int8"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert "ms per token" in result.output
+    assert " of 3 tokens are those of canary/qwen3-int8" in result.output
     report = read(tmp_path / "out.json")
     assert report["stack"] == "small"
     assert not report["random_weights"]
     assert report["median"]["load_seconds"] > 0
+    assert report["agreement"]["of"] == 3
 
 
 @pytest.mark.parametrize(
@@ -164,6 +191,7 @@ def test_command_prints_a_table_and_writes_json(small_hub, tmp_path):
         ({"dtype": "float7"}, "no dtype"),
         ({"tokens": 1}, "Nothing to measure"),
         ({"llm": "canary/qwen"}, "canary/qwen3"),
+        ({"agree_with": "canary/qwen"}, "canary/qwen3"),
     ],
 )
 def test_wrong_requests_are_refused_before_anything_is_written(small_hub, tmp_path, wrong, said):

@@ -13,6 +13,7 @@ import torch
 from canary_hub import Done, Hub
 from canary_hub.alignment import choose_heads, monotone_path, onsets, words_of
 from canary_hub.pipeline import Stack
+from canary_hub.pool import Entry
 from canary_hub.specs import StackSpec, Stage
 from canary_hub.trace import SegmentTrace, Trace
 
@@ -164,3 +165,8 @@ def test_heads_that_follow_the_audio_are_chosen() -> None:
 def test_tokens_are_joined_to_words() -> None:
     assert words_of(["se", "ven", " o", "h", " ", "two"]) == [("seven", 0, 2), ("oh", 2, 4), ("two", 5, 6)]
     assert words_of([]) == []
+
+
+def test_a_torch_module_as_a_component_counts_its_parameters() -> None:
+    assert Entry("key", torch.nn.Linear(3, 2)).parameters == 8
+    assert Entry("key", object()).parameters == 0

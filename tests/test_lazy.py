@@ -23,7 +23,7 @@ def run(code: str) -> str:
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["plugins"], ["components", "--json"], ["components", "canary/qwen3"], ["stacks"],
                   ["check", "canary-qwen-2.5b"], ["transcribe", "--help"], ["dump", "--help"], ["serve", "--help"],
-                  ["bench", "--help"]]
+                  ["bench", "--help"], ["eval", "--help"], ["compare", "--help"]]
 )  # fmt: skip
 def test_light_commands(arguments: list[str]) -> None:
     code = f"from canary_hub.cli import main\nmain({arguments!r}, standalone_mode=False)"
@@ -47,12 +47,14 @@ FLOORS = [
         "download",
         "repetition",
         "options",
+        "scoring",
     },
-    {"plugins", "registry", "injection", "alignment"},
-    {"pool", "trace", "inspection"},
+    {"plugins", "registry", "injection", "alignment", "lanes"},
+    {"pool", "trace", "inspection", "sharing"},
     {"pipeline"},
     {"hub"},
     {"compare", "evaluate", "formats", "explore", "space", "bench", "random_checkpoint", "dump"},
+    {"links", "shared_results"},
 ]
 SIDEWAYS = {
     ("registry", "plugins"),

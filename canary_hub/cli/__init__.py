@@ -14,6 +14,7 @@ from .choices import hub_of, plugin_options
 
 COMMANDS = {
     "transcribe": "transcribe",
+    "compare": "compare",
     "serve": "serve",
     "plugins": "listing",
     "components": "listing",
@@ -21,6 +22,7 @@ COMMANDS = {
     "check": "listing",
     "dump": "dump",
     "bench": "bench",
+    "eval": "evaluate",
 }
 """Command -> the module of this package that defines it, imported when it is needed."""
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--stack", metavar="NAME", help="Which stack, with its own weights; CANARY_HUB_STACK, else nano.")
 @click.option("--random-weights", metavar="STACK", help="Which stack, with noise of full size: nothing is downloaded.")
-@click.option("--llm", metavar="ID", help="Another LLM backend, such as canary/qwen3-peft.")
+@click.option("--llm", metavar="ID", help="Another LLM backend, such as canary/qwen3-int8.")
+@click.option("--agree-with", metavar="ID", help="Count the tokens that equal those of this LLM backend.")
 @click.option("--base-llm", type=click.Path(path_type=Path), help="Folder with the LLM's config.json and tokenizer.")
 @click.option("--dtype", metavar="DTYPE", help="float32 or bfloat16; the stack's own by default.")
 @click.option("--seconds", type=click.FloatRange(0.1, 40.0), default=11.0, show_default=True, help="Of audio.")
@@ -55,6 +56,8 @@ def bench(ctx: click.Context, /, json_file: Path | None, **given: Any) -> None:
     if json_file is not None:
         report.write(json_file)
     Console().print(_table(report))
+    if (agreement := report.agreement) is not None:
+        click.echo(f"{agreement.same} of {agreement.of} tokens are those of {agreement.llm}, after the same tokens.")
 
 
 def _table(report: Report) -> Table:

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from ...hookspecs import hookimpl
 from ...specs import ComponentSpec, StackSpec, Stage, WeightsRef
-from .options import ChatPromptCall, Qwen3Call
+from .options import (
+    ChatPromptCall,
+    ContextPromptCall,
+    CustomPromptCall,
+    DenoiseLogMelBuild,
+    FastConformerLocalBuild,
+    Qwen3Call,
+    ScaledBuild,
+)
 
 CHECKPOINT = "canary"
 BASE_LLM = "canary-llm"
@@ -56,12 +64,38 @@ def canary_components() -> Iterable[ComponentSpec]:
             weights=both,
         ),
         ComponentSpec(
+            stage=Stage.PREPROCESSOR,
+            id="librosa/log-mel",
+            title="The same log-mel by librosa alone, without the checkpoint's tensors: equal to 1e-3 on speech",
+            factory=f"{_HERE}.librosa_log_mel:build",
+            contract=f"{_HERE}.ports:log_mel",
+            weights={CHECKPOINT: PUBLISHED},
+        ),
+        ComponentSpec(
+            stage=Stage.PREPROCESSOR,
+            id="canary/denoise-log-mel",
+            title="Steady noise (fans, hiss) turned down by a spectral gate, then log-mel: for noisy rooms",
+            factory=f"{_HERE}.denoise_log_mel:build",
+            contract=f"{_HERE}.ports:denoise_log_mel",
+            weights=both,
+            build_options=DenoiseLogMelBuild,
+        ),
+        ComponentSpec(
             stage=Stage.ENCODER,
             id="canary/fastconformer",
             title="FastConformer, full attention",
             factory=f"{_HERE}.fastconformer:build",
             contract=f"{_HERE}.ports:fastconformer",
             weights=both,
+        ),
+        ComponentSpec(
+            stage=Stage.ENCODER,
+            id="canary/fastconformer-local",
+            title="FastConformer, limited-context attention: minutes of audio in one piece, memory linear in length",
+            factory=f"{_HERE}.fastconformer_local:build",
+            contract=f"{_HERE}.ports:fastconformer",
+            weights=both,
+            build_options=FastConformerLocalBuild,
         ),
         ComponentSpec(
             stage=Stage.PROJECTOR,
@@ -72,6 +106,15 @@ def canary_components() -> Iterable[ComponentSpec]:
             weights=both,
         ),
         ComponentSpec(
+            stage=Stage.PROJECTOR,
+            id="canary/scaled",
+            title="canary/linear times a factor: how sensitive is the LLM to the size of audio embeddings?",
+            factory=f"{_HERE}.scaled:build",
+            contract=f"{_HERE}.ports:scaled",
+            weights=both,
+            build_options=ScaledBuild,
+        ),
+        ComponentSpec(
             stage=Stage.PROMPT_TEMPLATE,
             id="canary/chat-prompt",
             title='"Transcribe the following: " and the audio, as one user message',
@@ -79,6 +122,32 @@ def canary_components() -> Iterable[ComponentSpec]:
             contract=f"{_HERE}.ports:chat_prompt",
             weights={CHECKPOINT: PUBLISHED},
             call_options=ChatPromptCall,
+        ),
+        ComponentSpec(
+            stage=Stage.PROMPT_TEMPLATE,
+            id="canary/chat-prompt-audio",
+            title='"Transcribe the following audio:" and the audio, the other wording in use',
+            factory=f"{_HERE}.prompts:build_audio",
+            contract=f"{_HERE}.ports:chat_prompt",
+            weights={CHECKPOINT: PUBLISHED},
+        ),
+        ComponentSpec(
+            stage=Stage.PROMPT_TEMPLATE,
+            id="canary/custom-prompt",
+            title="Your own words around the audio, and a system message: how much does the wording matter?",
+            factory=f"{_HERE}.prompts:build_custom",
+            contract=f"{_HERE}.ports:chat_prompt",
+            weights={CHECKPOINT: PUBLISHED},
+            call_options=CustomPromptCall,
+        ),
+        ComponentSpec(
+            stage=Stage.PROMPT_TEMPLATE,
+            id="canary/context-prompt",
+            title="Names and terms to expect, said before the audio; the model was not trained for it",
+            factory=f"{_HERE}.prompts:build_context",
+            contract=f"{_HERE}.ports:chat_prompt",
+            weights={CHECKPOINT: PUBLISHED},
+            call_options=ContextPromptCall,
         ),
         ComponentSpec(
             stage=Stage.LLM,
@@ -100,6 +169,16 @@ def canary_components() -> Iterable[ComponentSpec]:
             call_options=Qwen3Call,
             requires=("peft",),
             install="pip install peft",
+            chat=True,
+        ),
+        ComponentSpec(
+            stage=Stage.LLM,
+            id="canary/qwen3-int8",
+            title="Qwen3 with LoRA merged, int8 weights for single rows: faster tokens on the CPU",
+            factory=f"{_HERE}.qwen3_int8:build",
+            contract=f"{_HERE}.ports:qwen3",
+            weights=both,
+            call_options=Qwen3Call,
             chat=True,
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -61,15 +62,21 @@ class LogMel:
         return features.masked_fill((frames < 2)[:, None, None], 0.0), frames
 
 
-def build(build: Build) -> LogMel:
-    """Factory. Raises: WeightsError for a preprocessor config this front end does not compute."""
-    pre: dict[str, Any] = get(build.weights[CHECKPOINT].config, "perception.preprocessor")
+def settings(build: Build, component: str) -> Mapping[str, Any]:
+    """The checkpoint's preprocessor settings. Raises: WeightsError for one that `component` does not compute."""
+    pre: Mapping[str, Any] = get(build.weights[CHECKPOINT].config, "perception.preprocessor")
     for key, value in _ONLY.items():
         if pre.get(key, value) != value:
             raise WeightsError(
-                f"config.json asks for preprocessor.{key} = {pre[key]!r}; canary/log-mel computes {value!r} only.",
+                f"config.json asks for preprocessor.{key} = {pre[key]!r}; {component} computes {value!r} only.",
                 "Choose another preprocessor component, or retrain with that setting.",
             )
+    return pre
+
+
+def build(build: Build) -> LogMel:
+    """Factory. Raises: WeightsError for a preprocessor config this front end does not compute."""
+    pre = settings(build, "canary/log-mel")
     files = open_checkpoint(build)
     rate = int(get(pre, "sample_rate"))
     extractor = _Extractor(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ...protocols import Build
 from ...specs import Contract, Port
 from . import BASE_LLM, CHECKPOINT
 from .layout import get
+from .options import DenoiseLogMelBuild, ScaledBuild
 
 
 def _features(build: Build) -> Port:
@@ -77,3 +79,23 @@ def qwen3(build: Build) -> Contract:
     """Audio embeddings of the LLM's hidden_size and a chat prompt -> text."""
     hidden_size = get(build.weights[BASE_LLM].config, "hidden_size", "base LLM config")
     return Contract((_embeds(build, hidden_size, None), _prompt(build)), (Port("text"),))
+
+
+def denoise_log_mel(build: Build) -> Contract:
+    """As canary/log-mel; features of gated audio are not what the checkpoint was trained on."""
+    assert isinstance(build.options, DenoiseLogMelBuild)
+    contract = log_mel(build)
+    if not build.options.strength:
+        return contract
+    (features,) = contract.produces
+    return replace(contract, produces=(replace(features, tag=f"{features.tag}, audio denoised"),))
+
+
+def scaled(build: Build) -> Contract:
+    """As canary/linear; scaled embeddings are not what the checkpoint was trained on."""
+    assert isinstance(build.options, ScaledBuild)
+    contract = linear(build)
+    if build.options.factor == 1:
+        return contract
+    (embeds,) = contract.produces
+    return replace(contract, produces=(replace(embeds, tag=f"{embeds.tag}, times {build.options.factor:g}"),))

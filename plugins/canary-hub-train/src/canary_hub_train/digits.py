@@ -44,7 +44,7 @@ class Recordings:
 
 
 def read_recordings(path: Path) -> Recordings:
-    """All recordings in the tar, resampled from 8 to 16 kHz as canary_hub reads a file; their ends are left as recorded.
+    """All recordings in the tar, resampled to 16 kHz as canary_hub reads a file; their ends are left as recorded.
 
     Raises: HubError when the file is missing or is not that dataset.
     """

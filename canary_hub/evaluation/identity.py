@@ -1,0 +1,68 @@
+"""What a stack's transcripts depend on, so that those of a changed stack are never taken for its own."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..hub import Hub
+from ..specs import StackSpec, Stage
+
+
+def identity(hub: Hub, spec: StackSpec, dtype: str, device: str | None) -> dict[str, Any]:
+    """Components, options, weights, dtype, device and code of a stack, as plain data.
+
+    Weights in a local folder count with their content, others with repository and revision. Code counts with
+    canary_hub's version and the content of the folder that each factory lives in: a plugin that is being worked on
+    changes without a new version.
+    Raises: WeightsError for a folder that is not there, UnknownNameError.
+    """
+    weights = {}
+    for checkpoint in hub.checkpoints(spec):
+        local = checkpoint.ref.path is not None
+        files = [*checkpoint.folder().glob("*.safetensors"), *checkpoint.folder().glob("*.json")] if local else []
+        weights[checkpoint.name] = _digest(files) if local else checkpoint.ref.revision
+    return {
+        "stack": spec.name,
+        "components": {stage.value: spec.components[stage] for stage in Stage},
+        "options": {stage.value: {k: str(v) for k, v in spec.options.get(stage, {}).items()} for stage in Stage},
+        "weights": weights,
+        "dtype": dtype,
+        "device": device,
+        "window_seconds": spec.window_seconds,
+        "canary_hub": __version__,
+        "code": {part.id: _digest(_sources(part.factory)) for part in hub.components(spec).values()},
+    }
+
+
+def file_name(lane: str, identity: dict[str, Any]) -> str:
+    """A results file's name: the lane, and eight digits that differ for another identity."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', lane)[:60].strip('-.')}-{digest}.jsonl"
+
+
+def _sources(factory: str) -> list[Path]:
+    """The Python files of the package that "package.module:callable" lies in; a plugin of one file alone."""
+    try:
+        module = importlib.util.find_spec(factory.partition(":")[0])
+    except (ImportError, ValueError):  # what cannot be imported is reported when the stack is loaded
+        module = None
+    if module is None or module.origin is None:
+        return []
+    path = Path(module.origin)
+    return [*path.parent.glob("*.py")] if module.parent else [path]
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path.name}\n".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,91 @@
+"""A lane: a stack with some of its parts and options replaced, written on one line.
+
+nano
+nano llm=canary/qwen3-peft max_new_tokens=50
+canary-qwen-2.5b dtype=bfloat16 weights.canary="/data/my checkpoint" llm.seed=1
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from .errors import OptionError
+from .options import parse_pairs
+from .specs import StackSpec, Stage
+
+if TYPE_CHECKING:
+    from .hub import Hub
+    from .pipeline import Stack
+
+_WEIGHTS = "weights."
+_FORM = "Write the stack's name, then what differs: nano llm=canary/qwen3-peft max_new_tokens=50"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A stack by name and what replaces its parts; the fields are what `Hub.load` takes.
+
+    components: ids by stage.
+    options: values by option name, or by "stage.name" where several components have the option.
+    weights: folders by role.
+    dtype: "float32", "bfloat16" or "float16"; the stack's own by default.
+    """
+
+    stack: str
+    components: Mapping[Stage, str] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    weights: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    dtype: str | None = None
+
+    def __str__(self) -> str:
+        """The line that `parse_lane` reads back."""
+        pairs = {stage.value: id for stage, id in self.components.items()} | dict(self.options)
+        pairs |= {_WEIGHTS + role: folder for role, folder in self.weights.items()}
+        if self.dtype:
+            pairs["dtype"] = self.dtype
+        return " ".join([self.stack, *(f"{key}={_quoted(value)}" for key, value in pairs.items())])
+
+    def spec(self, hub: Hub) -> StackSpec:
+        """The stack with its parts replaced. Raises: UnknownNameError, OptionError, WeightsError."""
+        return hub.stack(self.stack, components=self.components, options=self.options, weights=self.weights)
+
+    def load(self, hub: Hub, dtype: str | None = None, device: str | None = None) -> Stack:
+        """Build it, or take its components from the pool; `dtype` holds where the lane names none.
+
+        Raises: see `Hub.load`.
+        """
+        return hub.load(self.spec(hub), dtype=self.dtype or dtype, device=device)
+
+
+def parse_lane(text: str) -> Lane:
+    """Read "STACK stage=component option=value weights.role=folder dtype=bfloat16".
+
+    Values with spaces stand in quotes. Names are looked up later, by `Lane.spec`.
+    Raises: OptionError for a line that is not of this form.
+    """
+    words = shlex.shlex(text, posix=True, punctuation_chars=False)
+    words.whitespace_split, words.escape, words.commenters = True, "", ""  # a backslash is part of a Windows path
+    try:
+        stack, *pairs = words
+    except ValueError as error:
+        why = "a quote is not closed" if text.strip() else "it is empty"
+        raise OptionError(f"{text!r} is no lane: {why}.", _FORM) from error
+    if "=" in stack:
+        raise OptionError(f"{text!r} is no lane: it starts with {stack!r}, no stack.", _FORM)
+    given = parse_pairs(pairs)
+    if len(given) < len(pairs):
+        raise OptionError(f"{text!r} gives a value twice.", "Leave one of them out.")
+    components = {stage: given.pop(stage.value) for stage in Stage if stage.value in given}
+    dtype = given.pop("dtype", None)
+    weights = {key.removeprefix(_WEIGHTS): given.pop(key) for key in list(given) if key.startswith(_WEIGHTS)}
+    return Lane(stack, components, given, weights, dtype)
+
+
+def _quoted(value: str) -> str:
+    if value and not any(c.isspace() or c in "\"'" for c in value):
+        return value
+    return '"' + value.replace('"', '"\'"\'"') + '"'

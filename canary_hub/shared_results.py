@@ -1,0 +1,257 @@
+"""Results that visitors chose to share: one folder each, found by an id that nobody can guess.
+
+    <folder>/<id>/about.json     what it is, when it goes, and the hash of the key that deletes it
+    <folder>/<id>/result.json    the transcript with its trace, or the comparison
+    <folder>/<id>/audio.flac     only where the visitor said so
+
+With a repository the folder is also committed to a private data set on the Hugging Face Hub every few minutes
+(`CommitScheduler`): the disk of a Space does not outlive a restart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from .comparison.result import Comparison
+from .comparison.result import from_json as comparison_from_json
+from .comparison.result import to_json as comparison_to_json
+from .errors import HubError
+from .trace import Result
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitScheduler
+
+    from .audio import Waveform
+
+VERSION = 1
+COMMIT_MINUTES = 5.0
+_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+_ROOT = "results"
+_GONE = HubError(
+    "There is no shared result under this link (any more).", "It may have expired or been deleted; ask for a new one."
+)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A new shared result: `id` belongs into the link, `key` deletes it and is shown once."""
+
+    id: str
+    key: str
+    expires: float
+    """Seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A shared result as it was saved. `audio` is a FLAC file, or None where none was shared."""
+
+    result: Result | Comparison
+    created: float
+    expires: float
+    audio: Path | None
+
+
+@dataclass
+class SharedResults:
+    """The shared results in a folder.
+
+    days: how long one is kept. max_bytes: of one result with its audio.
+    repo: a data set on the Hub ("user/name") that also keeps them.
+    """
+
+    folder: Path
+    days: float = 30.0
+    max_bytes: int = 25 << 20
+    repo: str | None = None
+    now: Callable[[], float] = time.time
+    _scheduler: CommitScheduler | None = field(default=None, init=False, repr=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
+
+    @classmethod
+    def from_env(cls) -> SharedResults:
+        """As the settings CANARY_HUB_SHARE_DIR, CANARY_HUB_SHARE_DAYS, CANARY_HUB_SHARE_MB and
+        CANARY_HUB_SHARE_REPO say. Raises: HubError for a value that is no number."""
+        folder = os.environ.get("CANARY_HUB_SHARE_DIR") or Path.home() / ".cache" / "canary-hub" / "shared"
+        return cls(
+            Path(folder),
+            days=_number("CANARY_HUB_SHARE_DAYS", 30.0),
+            max_bytes=int(_number("CANARY_HUB_SHARE_MB", 25.0) * 2**20),
+            repo=os.environ.get("CANARY_HUB_SHARE_REPO") or None,
+        )
+
+    def save(self, result: Result | Comparison, audio: Waveform | None = None) -> Saved:
+        """Keep a result, with its audio only where that is given.
+
+        The audio is written anew, as 16-bit FLAC: names and other tags of the visitor's file stay behind.
+        Raises: HubError when it is too large, or the folder cannot be written.
+        """
+        self.remove_expired()
+        id, key = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
+        kind: Literal["comparison", "transcript"] = "comparison" if isinstance(result, Comparison) else "transcript"
+        now = self.now()
+        about = {
+            "version": VERSION,
+            "kind": kind,
+            "created": now,
+            "expires": now + self.days * 86400,
+            "key": hashlib.sha256(key.encode()).hexdigest(),
+        }
+        document = comparison_to_json([result]) if isinstance(result, Comparison) else _results().dump_json(result)
+        beside = self._root / f".{id}"
+        try:
+            beside.mkdir(parents=True)
+            try:
+                (beside / "about.json").write_text(json.dumps(about), "utf-8")
+                (beside / "result.json").write_bytes(document.encode() if isinstance(document, str) else document)
+                if audio is not None:
+                    import soundfile
+
+                    soundfile.write(beside / "audio.flac", audio.samples.clip(-1, 1), audio.rate, subtype="PCM_16")
+                size = sum(file.stat().st_size for file in beside.iterdir())
+                if size > self.max_bytes:
+                    raise HubError(
+                        f"This result takes {size / 2**20:.1f} MB; it may take {self.max_bytes / 2**20:.0f} MB.",
+                        "Share it without the audio or the details, or a shorter clip.",
+                    )
+                with self._commits():
+                    beside.rename(self._root / id)
+            except BaseException:
+                shutil.rmtree(beside, ignore_errors=True)
+                raise
+        except OSError as error:
+            raise HubError(
+                f"The result cannot be kept: {error.strerror or error}.", "Try again later, or download it instead."
+            ) from error
+        return Saved(id, key, now + self.days * 86400)
+
+    def open(self, id: str) -> Opened:
+        """The result with that id; no model runs. Raises: HubError when there is none, or it has expired."""
+        folder, about = self._found(id)
+        try:
+            content = (folder / "result.json").read_bytes()
+            if about["kind"] == "comparison":
+                result: Result | Comparison = comparison_from_json(content)[0]
+            else:
+                result = _results().validate_json(content)
+        except (OSError, ValidationError) as error:
+            raise HubError("This shared result is damaged.", "Ask for a new one.") from error
+        audio = folder / "audio.flac"
+        return Opened(result, about["created"], about["expires"], audio if audio.exists() else None)
+
+    def delete(self, id: str, key: str) -> None:
+        """Remove a result for good. Raises: HubError when there is none, or the key is another one."""
+        _, about = self._found(id)
+        if not hmac.compare_digest(hashlib.sha256(key.strip().encode()).hexdigest(), about["key"]):
+            raise HubError("This key does not belong to this result.", "Use the key that was shown when it was shared.")
+        self._remove(id)
+
+    def remove_expired(self) -> int:
+        """Remove what has expired; how many there were."""
+        gone = []
+        for folder in self._root.glob("*/about.json"):
+            about = _about(folder)
+            if about is None or about["expires"] < self.now():
+                gone.append(folder.parent.name)
+        for id in gone:
+            self._remove(id)
+        return len(gone)
+
+    @property
+    def _root(self) -> Path:
+        return self.folder / _ROOT
+
+    def _found(self, id: str) -> tuple[Path, dict[str, Any]]:
+        if not _ID.fullmatch(id):
+            raise _GONE
+        folder = self._root / id
+        if self.repo and not folder.exists():
+            self._fetch(id)
+        about = _about(folder / "about.json")
+        if about is None or about["expires"] < self.now():
+            raise _GONE
+        return folder, about
+
+    def _remove(self, id: str) -> None:
+        with self._commits():
+            shutil.rmtree(self._root / id, ignore_errors=True)
+            if self.repo:
+                from huggingface_hub import HfApi
+                from huggingface_hub.errors import EntryNotFoundError
+
+                try:
+                    HfApi().delete_folder(f"{_ROOT}/{id}", self.repo, repo_type="dataset")
+                except EntryNotFoundError:
+                    pass  # it was never committed
+                except Exception as error:
+                    raise HubError(
+                        "The result was removed here, but not yet from the data set that keeps a copy.",
+                        "Try again in a few minutes.",
+                    ) from error
+
+    def _fetch(self, id: str) -> None:
+        """A result that an earlier start of this page has saved."""
+        from huggingface_hub import snapshot_download
+
+        try:
+            snapshot_download(
+                str(self.repo), repo_type="dataset", allow_patterns=f"{_ROOT}/{id}/*", local_dir=self.folder
+            )
+        except Exception as error:
+            raise HubError("Shared results cannot be reached at the moment.", "Try again in a few minutes.") from error
+
+    def _commits(self) -> threading.Lock | threading.RLock:
+        """Held while files change, so that no half a result is committed."""
+        with self._lock:
+            if self.repo and self._scheduler is None:
+                from huggingface_hub import CommitScheduler
+
+                self._root.mkdir(parents=True, exist_ok=True)
+                self._scheduler = CommitScheduler(
+                    repo_id=self.repo,
+                    repo_type="dataset",
+                    private=True,
+                    folder_path=self.folder,
+                    every=COMMIT_MINUTES,
+                    allow_patterns=f"{_ROOT}/*/*",
+                )
+        return self._scheduler.lock if self._scheduler is not None else self._lock
+
+
+def _about(path: Path) -> dict[str, Any] | None:
+    try:
+        about = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return about if isinstance(about, dict) and about.get("version") == VERSION else None
+
+
+def _number(name: str, usual: float) -> float:
+    given = os.environ.get(name)
+    try:
+        value = float(given) if given else usual
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e6:
+        raise HubError(f"The setting {name} is {given!r}, no number above 0.", f"Set it to, say, {usual:g}.")
+    return value
+
+
+@cache
+def _results() -> TypeAdapter[Result]:
+    return TypeAdapter(Result)
