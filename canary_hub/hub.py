@@ -12,7 +12,7 @@ from typing import Any
 
 from . import options as option_values
 from .contracts import Fit, check_stack
-from .errors import HubError, PluginError, WeightsError
+from .errors import HubError, OptionError, PluginError, WeightsError
 from .options import build_and_call
 from .pipeline import Stack
 from .plugins import PluginRecord, default_plugins_dir, discover
@@ -23,6 +23,7 @@ from .specs import ComponentSpec, Contract, Options, StackSpec, Stage, WeightsRe
 from .weights import Checkpoint
 
 DEFAULT_STACK = "nano"
+MIN_WINDOW, MAX_WINDOW = 1.0, 3600.0
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -65,6 +66,7 @@ class Hub:
         components: Mapping[Stage, str] | None = None,
         options: Mapping[str, Any] | None = None,
         weights: Mapping[str, str | Path | WeightsRef] | None = None,
+        window: float | None = None,
     ) -> StackSpec:
         """A stack by name, with parts replaced.
 
@@ -72,15 +74,18 @@ class Hub:
             components: ids by stage.
             options: {"max_new_tokens": 64} or {"llm.max_new_tokens": 64}.
             weights: role -> a local folder or a WeightsRef.
+            window: seconds; audio is cut at pauses into pieces of at most that.
 
         Raises: UnknownNameError, OptionError.
         """
+        if window is not None and not MIN_WINDOW <= window <= MAX_WINDOW:
+            raise OptionError(f"A window of {window:g} s is of no use.", f"Choose {MIN_WINDOW:g} to {MAX_WINDOW:g} s.")
         spec = self.registry.stack(stack) if isinstance(stack, str) else stack
         refs = {
             role: where if isinstance(where, WeightsRef) else WeightsRef(path=Path(where))
             for role, where in (weights or {}).items()
         }
-        spec = spec.override(components, weights=refs)
+        spec = spec.override(components, weights=refs, window_seconds=window)
         specs = self.components(spec)
         if options:
             spec = spec.override(options=option_values.by_stage(options, specs))

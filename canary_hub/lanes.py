@@ -2,6 +2,7 @@
 
 nano
 nano llm=canary/qwen3-peft max_new_tokens=50
+nano encoder=canary/fastconformer-local window=60
 canary-qwen-2.5b dtype=bfloat16 weights.canary="/data/my checkpoint" llm.seed=1
 """
 
@@ -33,6 +34,7 @@ class Lane:
     options: values by option name, or by "stage.name" where several components have the option.
     weights: folders by role.
     dtype: "float32", "bfloat16" or "float16"; the stack's own by default.
+    window: seconds of audio that are decoded in one piece at most; the stack's own by default.
     """
 
     stack: str
@@ -40,6 +42,7 @@ class Lane:
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     weights: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     dtype: str | None = None
+    window: float | None = None
 
     def __str__(self) -> str:
         """The line that `parse_lane` reads back."""
@@ -47,11 +50,15 @@ class Lane:
         pairs |= {_WEIGHTS + role: folder for role, folder in self.weights.items()}
         if self.dtype:
             pairs["dtype"] = self.dtype
+        if self.window:
+            pairs["window"] = f"{self.window:g}"
         return " ".join([self.stack, *(f"{key}={_quoted(value)}" for key, value in pairs.items())])
 
     def spec(self, hub: Hub) -> StackSpec:
         """The stack with its parts replaced. Raises: UnknownNameError, OptionError, WeightsError."""
-        return hub.stack(self.stack, components=self.components, options=self.options, weights=self.weights)
+        return hub.stack(
+            self.stack, components=self.components, options=self.options, weights=self.weights, window=self.window
+        )
 
     def load(self, hub: Hub, dtype: str | None = None, device: str | None = None) -> Stack:
         """Build it, or take its components from the pool; `dtype` holds where the lane names none.
@@ -80,9 +87,13 @@ def parse_lane(text: str) -> Lane:
     if len(given) < len(pairs):
         raise OptionError(f"{text!r} gives a value twice.", "Leave one of them out.")
     components = {stage: given.pop(stage.value) for stage in Stage if stage.value in given}
-    dtype = given.pop("dtype", None)
+    dtype, window = given.pop("dtype", None), given.pop("window", None)
+    try:
+        seconds = float(window) if window is not None else None
+    except ValueError as error:
+        raise OptionError(f"{text!r}: window is {window!r}, no number of seconds.", _FORM) from error
     weights = {key.removeprefix(_WEIGHTS): given.pop(key) for key in list(given) if key.startswith(_WEIGHTS)}
-    return Lane(stack, components, given, weights, dtype)
+    return Lane(stack, components, given, weights, dtype, seconds)
 
 
 def _quoted(value: str) -> str:

@@ -168,8 +168,9 @@ class StackSpec:
         components: Mapping[Stage, str] | None = None,
         options: Mapping[Stage, Mapping[str, Any]] | None = None,
         weights: Mapping[str, WeightsRef] | None = None,
+        window_seconds: float | None = None,
     ) -> StackSpec:
-        """The same stack with some components, options or weights replaced.
+        """The same stack with some components, options, weights or its window replaced.
 
         A swapped component starts from its own defaults: options that the stack set for the
         component it replaces are dropped.
@@ -185,4 +186,5 @@ class StackSpec:
             components={**self.components, **(components or {})},
             options=kept,
             weights={**self.weights, **(weights or {})},
+            window_seconds=window_seconds or self.window_seconds,
         )

@@ -440,6 +440,7 @@ def test_without_the_extra_a_data_set_names_it(tmp_path: Path, monkeypatch: pyte
         "nano",
         "nano llm=canary/qwen3-peft max_new_tokens=50",
         "nano prompt-template=canary/chat-prompt before=\"Say 'this': \" llm.seed=1 dtype=bfloat16",
+        "nano encoder=canary/fastconformer-local window=12.5",
         r"nano weights.canary=C:\models\mine",
         'nano weights.canary="/data/my models"',
     ],
@@ -451,11 +452,12 @@ def test_a_lane_is_read_back_from_what_it_prints(text: str) -> None:
 
 
 def test_a_lane_loads_what_it_says(hub) -> None:
-    lane = parse_lane("nano llm=canary/qwen3-peft llm.max_new_tokens=7 dtype=bfloat16")
-    assert lane == Lane("nano", {Stage.LLM: "canary/qwen3-peft"}, {"llm.max_new_tokens": "7"}, {}, "bfloat16")
+    lane = parse_lane("nano llm=canary/qwen3-peft llm.max_new_tokens=7 dtype=bfloat16 window=5")
+    assert lane == Lane("nano", {Stage.LLM: "canary/qwen3-peft"}, {"llm.max_new_tokens": "7"}, {}, "bfloat16", 5.0)
     with lane.load(hub) as stack:
         assert stack.spec.components[Stage.LLM] == "canary/qwen3-peft"
         assert stack.options[Stage.LLM].max_new_tokens == 7
+        assert stack.spec.window_seconds == 5.0
         assert stack.component(Stage.LLM).embed(torch.tensor([[1]])).dtype == torch.bfloat16
 
 
@@ -467,6 +469,7 @@ def test_a_lane_loads_what_it_says(hub) -> None:
         ("nano fast", "'fast' is not of the form key=value"),
         ('nano before="x', "a quote is not closed"),
         ("nano llm=a/b llm=c/d", "gives a value twice"),
+        ("nano window=long", "no number of seconds"),
     ],
 )
 def test_what_is_no_lane_is_refused(text: str, message: str) -> None:

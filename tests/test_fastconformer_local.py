@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -190,8 +189,9 @@ def test_five_minutes_in_one_piece() -> None:
 
 def test_a_stack_with_a_wider_window_takes_long_audio_in_one_segment(tmp_path) -> None:
     hub = Hub(tmp_path, allow=())
-    spec = dataclasses.replace(hub.stack("nano", components=LOCAL), window_seconds=300.0)
-    with hub.load(spec, device="cpu") as stack:
+    with pytest.raises(HubError, match="of no use"):
+        hub.stack("nano", window=0.01)
+    with hub.load(hub.stack("nano", components=LOCAL, window=300.0), device="cpu") as stack:
         result = stack.transcribe(ORACLE / "audio" / "long34.wav", max_new_tokens=2)
     (segment,) = result.segments
     assert segment.audio_frames == pytest.approx(result.duration * 12.5, abs=1)
