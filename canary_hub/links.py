@@ -2,6 +2,7 @@
 
 ?v=1&stack=nano&llm=canary/qwen3-peft&max_new_tokens=50&details=on
 ?v=1&view=compare&lane=nano&lane=nano+llm%3Dcanary/qwen3-peft&at=once
+?v=1&result=Zx0...                                                        a result that somebody shared
 
 A link names parts and values, never files or folders of the machine that serves it. What is not known there
 any more is named, and the rest holds.
@@ -29,7 +30,7 @@ LANES = 4
 
 View = Literal["transcribe", "compare"]
 _STAGES = {stage.value: stage for stage in Stage}
-_OWN = ("v", "view", "stack", "lane", "details", "at", "dtype")
+_OWN = ("v", "view", "stack", "lane", "details", "at", "dtype", "result")
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,14 @@ class Link:
 
     lanes: the stack of the transcribe view, or the lanes of the compare view.
     details: whether the injection details are on. at_once: whether lanes run at the same time.
+    result: id of a shared result, which is shown instead of anything else.
     """
 
     view: View = "transcribe"
     lanes: tuple[Lane, ...] = ()
     details: bool = False
     at_once: bool = False
+    result: str = ""
 
 
 def to_query(link: Link) -> str:
@@ -51,6 +54,8 @@ def to_query(link: Link) -> str:
 
     Raises: HubError when it would be too long to be passed on.
     """
+    if link.result:
+        return f"v={VERSION}&result={quote_plus(link.result)}"
     pairs = [("v", VERSION)]
     lanes = [replace(lane, weights={}) for lane in link.lanes]
     if link.view == "compare":
@@ -85,6 +90,8 @@ def from_query(query: str) -> tuple[Link, list[str]]:
     last = dict(pairs)
     if last.get("v", VERSION) != VERSION:
         return Link(), [f"The link has version {last['v']!r}; this page reads version {VERSION}."]
+    if "result" in last:
+        return Link(result=last["result"]), []
     view: View = "compare" if last.get("view") == "compare" else "transcribe"
     if last.get("view", view) != view:
         problems.append(f"There is no view {last['view']!r}.")

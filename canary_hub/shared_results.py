@@ -30,7 +30,7 @@ from pydantic import TypeAdapter, ValidationError
 from .comparison.result import Comparison
 from .comparison.result import from_json as comparison_from_json
 from .comparison.result import to_json as comparison_to_json
-from .errors import HubError
+from .errors import HubError, OptionError
 from .trace import Result
 
 if TYPE_CHECKING:
@@ -84,13 +84,19 @@ class SharedResults:
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     @classmethod
-    def from_env(cls) -> SharedResults:
+    def from_env(cls) -> SharedResults | None:
         """As the settings CANARY_HUB_SHARE_DIR, CANARY_HUB_SHARE_DAYS, CANARY_HUB_SHARE_MB and
-        CANARY_HUB_SHARE_REPO say. Raises: HubError for a value that is no number."""
+        CANARY_HUB_SHARE_REPO say; None where 0 days switch sharing off.
+
+        Raises: OptionError for a value that is no number.
+        """
+        days = _number("CANARY_HUB_SHARE_DAYS", 30.0)
+        if not days:
+            return None
         folder = os.environ.get("CANARY_HUB_SHARE_DIR") or Path.home() / ".cache" / "canary-hub" / "shared"
         return cls(
             Path(folder),
-            days=_number("CANARY_HUB_SHARE_DAYS", 30.0),
+            days=days,
             max_bytes=int(_number("CANARY_HUB_SHARE_MB", 25.0) * 2**20),
             repo=os.environ.get("CANARY_HUB_SHARE_REPO") or None,
         )
@@ -247,8 +253,8 @@ def _number(name: str, usual: float) -> float:
         value = float(given) if given else usual
     except ValueError:
         value = -1.0
-    if not 0 < value < 1e6:
-        raise HubError(f"The setting {name} is {given!r}, no number above 0.", f"Set it to, say, {usual:g}.")
+    if not 0 <= value < 1e6:
+        raise OptionError(f"The setting {name} is {given!r}, no number from 0 up.", f"Set it to, say, {usual:g}.")
     return value
 
 

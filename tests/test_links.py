@@ -76,6 +76,11 @@ def test_a_link_names_no_folder(hub: Hub) -> None:
     assert "etc" not in to_query(link)
 
 
+def test_a_shared_result_is_all_its_link_shows() -> None:
+    link = Link(result="Zx0_-" * 4)
+    assert from_query(to_query(link)) == (link, [])
+
+
 def test_other_versions_and_endless_links_are_refused() -> None:
     assert from_query("v=2&stack=nano") == (Link(), ["The link has version '2'; this page reads version 1."])
     assert from_query("v=1&stack=" + "x" * LONGEST)[0] == Link()

@@ -108,7 +108,10 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setenv("CANARY_HUB_SHARE_DIR", str(tmp_path))
     monkeypatch.setenv("CANARY_HUB_SHARE_MB", "3")
     made = SharedResults.from_env()
+    assert made is not None
     assert (made.folder, made.max_bytes, made.days) == (tmp_path, 3 << 20, 30.0)
     monkeypatch.setenv("CANARY_HUB_SHARE_DAYS", "soon")
     with pytest.raises(HubError, match="CANARY_HUB_SHARE_DAYS"):
         SharedResults.from_env()
+    monkeypatch.setenv("CANARY_HUB_SHARE_DAYS", "0")
+    assert SharedResults.from_env() is None
