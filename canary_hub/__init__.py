@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from .errors import HubError
 from .hub import Hub
+from .injection import inject_audio_embeddings
 from .pipeline import Answer, Done, Event, SegmentDone, Stack, StageDone, Token
 from .trace import Result, SegmentResult
 
@@ -29,4 +30,5 @@ __all__ = [
     "StageDone",
     "Token",
     "__version__",
+    "inject_audio_embeddings",
 ]

@@ -85,3 +85,42 @@ def inject(
         for i, taken in enumerate(spans)
     )
     return Injected(embeds, mask, padded)
+
+
+def inject_audio_embeddings(
+    input_ids: torch.Tensor,
+    text_embeds: torch.Tensor,
+    audio_embeds: torch.Tensor | Sequence[torch.Tensor],
+    placeholder_id: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Replace every placeholder by audio embeddings; what `inject` does, for embeddings that are there already.
+
+    A prompt of 9 + 1 + 5 = 15 ids with N audio frames becomes 14 + N embeddings. Gradients flow to both inputs.
+    Source: NeMo 2.7 `speechlm2.models.salm.replace_placeholders_and_build_targets`.
+
+    Args:
+        input_ids: (B, T_text) int64, prompts of equal length without padding.
+        text_embeds: (B, T_text, H) floating; what stands at the placeholders is dropped.
+        audio_embeds: (B, N, H), or a sequence of (N_i, H) for clips of unequal lengths; used up by the
+            placeholders in reading order and converted to the dtype of `text_embeds`.
+        placeholder_id: the id that marks a slot, such as 151669 for Canary-Qwen.
+
+    Returns: embeds (B, L, H) in the dtype of `text_embeds`, L = T_text - 1 + the largest N with one slot a row,
+        shorter rows padded on the left with zeros; attention_mask (B, L) bool, False in the padding.
+
+    Raises: HubError when shapes do not fit, or placeholders and audio differ in number.
+    """
+    sizes = {tuple(clip.shape[1:]) for clip in audio_embeds}
+    if input_ids.ndim != 2 or text_embeds.ndim != 3 or input_ids.shape != text_embeds.shape[:2]:
+        raise HubError(
+            f"input_ids {tuple(input_ids.shape)} and text_embeds {tuple(text_embeds.shape)} do not fit together.",
+            "They must be (B, T_text) and (B, T_text, H).",
+        )
+    if not sizes <= {tuple(text_embeds.shape[2:])}:
+        raise HubError(
+            f"Audio embeddings of size {sorted(sizes)} do not fit text embeddings of size {text_embeds.shape[2]}.",
+            "Every clip must be (N, H) with the hidden_size H of the text embeddings.",
+        )
+    rows = iter(text_embeds)
+    injected = inject(input_ids.tolist(), lambda ids: next(rows), list(audio_embeds), placeholder_id)
+    return injected.inputs_embeds, injected.attention_mask

@@ -23,7 +23,8 @@ def run(code: str) -> str:
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["plugins"], ["components", "--json"], ["components", "canary/qwen3"], ["stacks"],
                   ["check", "canary-qwen-2.5b"], ["transcribe", "--help"], ["dump", "--help"], ["serve", "--help"],
-                  ["bench", "--help"], ["eval", "--help"], ["compare", "--help"]]
+                  ["bench", "--help"], ["eval", "--help"], ["explore", "--help"],
+                  ["explore", "lora", "--help"], ["compare", "--help"]]
 )  # fmt: skip
 def test_light_commands(arguments: list[str]) -> None:
     code = f"from canary_hub.cli import main\nmain({arguments!r}, standalone_mode=False)"

@@ -23,6 +23,7 @@ COMMANDS = {
     "dump": "dump",
     "bench": "bench",
     "eval": "evaluate",
+    "explore": "explore",
 }
 """Command -> the module of this package that defines it, imported when it is needed."""
 

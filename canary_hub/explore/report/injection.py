@@ -1,0 +1,125 @@
+"""`injection` as sections."""
+
+from __future__ import annotations
+
+from ..injection import Injection, Row
+from . import Chart, Section, Series, Table, shown
+
+EDGE = 3
+"""So many audio frames are shown at both ends."""
+
+
+def sections(found: Injection) -> list[Section]:
+    """Prompt, before and after, what changed, batch."""
+    made = [_prompt(found)]
+    if found.alone is not None:
+        made += [_counts(found, found.alone), _positions(found)]
+    if found.batch:
+        made.append(_batch(found))
+    return made
+
+
+def _prompt(found: Injection) -> Section:
+    rows = tuple(
+        (str(i), "-" if piece.id is None else str(piece.id), shown(piece.text), "<- the audio" if piece.slot else "")
+        for i, piece in enumerate(found.prompt)
+    )
+    if found.placeholder_id is None:
+        sentence = "The prompt's pieces; without the tokenizer they cannot be cut into tokens."
+    else:
+        sentence = f"The placeholder has id {found.placeholder_id} and stands at place {found.place}"
+        if found.vocab_size is not None:
+            inside = found.placeholder_id < found.vocab_size
+            row = "it has a row in the table, which is never used" if inside else "it has no row there"
+            sentence += f"; the embedding table has {found.vocab_size} rows, so {row}"
+        sentence += f". The ids are from {found.prompt_source}."
+    table = Table(("place", "id", "piece", ""), rows, right=("place", "id"))
+    return Section("The prompt", sentence, (table,))
+
+
+def _counts(found: Injection, alone: Row) -> Section:
+    before, after, n = alone.before, alone.after, alone.frames
+    text = before + after
+    rows = (
+        ("before", str(before), "1 placeholder", str(after), str(text + 1)),
+        (f"after, N = {n}", str(before), f"{n} frames", str(after), str(text + n)),
+    )
+    sentence = (
+        f"{before} + 1 + {after} = {text + 1} tokens become {text} + N embeddings: {found.clip} of {found.seconds:.2f} "
+        f"s has N = {n} audio frames, one per {found.frame_ms:.0f} ms, so {text + n}."
+    )
+    columns = ("", "text before", "audio", "text after", "positions")
+    return Section("Before and after", sentence, (Table(columns, rows, right=columns[1:]),))
+
+
+def _positions(found: Injection) -> Section:
+    first = found.place
+    last = first + found.frames - 1
+    rows = []
+    for i, position in enumerate(found.positions):
+        if first + EDGE <= i <= last - EDGE:
+            if i == first + EDGE:
+                rows.append(("...", "audio", f"{last - first + 1 - 2 * EDGE} more frames", ""))
+            continue
+        norm = "-" if position.norm is None else f"{position.norm:.3g}"
+        rows.append((str(i), position.kind, shown(position.piece), norm))
+    table = Table(("position", "kind", "piece", "norm"), tuple(rows), right=("position", "norm"))
+    norms = [position.norm for position in found.positions if position.norm is not None]
+    if len(norms) < len(found.positions):
+        sentence = (
+            f"The embeddings go to the LLM as one sequence of {len(found.positions)} vectors of {found.hidden_size}."
+        )
+        return Section("What the LLM reads", sentence, (table,))
+    text = sorted(p.norm for p in found.positions if p.kind == "text" and p.norm is not None)
+    audio = sorted(p.norm for p in found.positions if p.kind == "audio" and p.norm is not None)
+    sentence = (
+        f"Injection moved no number (text by {found.text_changed:g}, audio by {found.audio_changed:g}); the audio's "
+        f"vectors have a median norm of {audio[len(audio) // 2]:.3g}, the text's {text[len(text) // 2]:.3g}."
+    )
+    parts = (("text before", 0, first), ("audio", first, last + 1), ("text after", last + 1, len(norms)))
+    series = tuple(
+        Series(name, tuple(float(i) for i in range(start, end)), tuple(norms[start:end])) for name, start, end in parts
+    )
+    chart = Chart("norms", f"Norms of the embeddings, {found.stack}", "line", "position", "norm", series)
+    return Section("What the LLM reads", sentence, (table,), (chart,))
+
+
+def _batch(found: Injection) -> Section:
+    rows = tuple(
+        (
+            f"{row.seconds:.2f} s",
+            str(row.padding),
+            f"{row.before} + {row.frames} + {row.after}",
+            str(len(row.mask)),
+            f"0 x {row.padding}, 1 x {sum(row.mask)}",
+            _drawn(row.mask),
+        )
+        for row in found.batch
+    )
+    sentence = (
+        "Rows of a batch are filled up with zeros on the left, where the attention mask is 0, so that all of them end "
+        "at the same position and write their next token there."
+    )
+    columns = ("audio", "padding", "embeddings", "positions", "attention mask", "drawn")
+    labels = tuple(f"{row.seconds:.2f} s" for row in found.batch)
+    chart = Chart(
+        "padding",
+        "A left-padded batch of unequal clips",
+        "bar",
+        "",
+        "position",
+        (
+            Series("padding", labels, tuple(float(row.padding) for row in found.batch)),
+            Series("text before", labels, tuple(float(row.before) for row in found.batch)),
+            Series("audio", labels, tuple(float(row.frames) for row in found.batch)),
+            Series("text after", labels, tuple(float(row.after) for row in found.batch)),
+        ),
+    )
+    table = Table(columns, rows, right=columns[1:4])
+    return Section("Left padding in a batch", sentence, (table,), (chart,))
+
+
+def _drawn(mask: tuple[int, ...]) -> str:
+    """The mask in at most 40 characters."""
+    step = max(1, -(-len(mask) // 40))
+    return "".join("\u2588" if any(mask[i : i + step]) else "\u00b7" for i in range(0, len(mask), step))

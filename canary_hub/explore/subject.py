@@ -1,0 +1,129 @@
+"""The stack that is explored: its configurations, and its components where the weights are here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..builtin.canary_qwen import BASE_LLM, CHECKPOINT
+from ..errors import HubError
+from ..hub import DTYPES
+from ..protocols import Build
+from ..specs import StackSpec, Stage
+from ..weights import Checkpoint
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..audio import Waveform
+    from ..hub import Hub
+    from ..pipeline import Stack
+
+CLIP = Path(__file__).parents[1] / "ui" / "example.flac"
+"""Spoken digits, 2.6 s: the clip that is heard unless another is given."""
+
+
+class Subject:
+    """A stack to look at. Making one reads nothing.
+
+    dtype, device: as for `Hub.load`; the stack's own dtype by default.
+
+    Raises: UnknownNameError; HubError for another dtype.
+    """
+
+    def __init__(self, hub: Hub, stack: str | StackSpec, dtype: str | None = None, device: str | None = None) -> None:
+        self.hub = hub
+        self.spec = hub.stack(stack)
+        self.device = device
+        self.dtype = dtype or self.spec.dtype
+        if self.dtype not in DTYPES:
+            raise HubError(f"There is no dtype {self.dtype!r} here.", f"Choose one of {', '.join(DTYPES)}.")
+        self.llm = hub.components(self.spec)[Stage.LLM]
+
+    @cached_property
+    def checkpoints(self) -> dict[str, Checkpoint]:
+        """Role -> checkpoint of the LLM backend."""
+        refs = {role: self.spec.weights.get(role, default) for role, default in self.llm.weights.items()}
+        return {role: Checkpoint(ref, self.hub.plugins.resolvers()) for role, ref in refs.items() if ref is not None}
+
+    @cached_property
+    def llm_config(self) -> Mapping[str, Any]:
+        """The config.json of the language model, as transformers reads it.
+
+        Raises: HubError when the LLM backend names none, or none that is on this machine.
+        """
+        for checkpoint in self.checkpoints.values():
+            if "model_type" in (config := _config_here(checkpoint)):
+                return config
+        raise HubError(
+            f"{self.llm.id} of stack {self.spec.name} names no config.json of a language model on this machine.",
+            "Choose a stack with a transformers LLM, such as nano or canary-qwen-2.5b.",
+        )
+
+    @property
+    def in_published_layout(self) -> bool:
+        """Whether the LLM is read from a checkpoint in the layout of nvidia/canary-qwen-2.5b."""
+        return {CHECKPOINT, BASE_LLM} <= set(self.checkpoints) and "perception" in self.config
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The config.json of the speech checkpoint; empty when it is not on this machine."""
+        return _config_here(self.checkpoints[CHECKPOINT])
+
+    @property
+    def build(self) -> Build:
+        """What the Canary-Qwen components' own functions read configs and files from."""
+        return Build(self.llm.build_options(), self.checkpoints, self.dtype, self.device or "cpu")
+
+    @cached_property
+    def missing(self) -> str:
+        """Why it cannot be loaded without a download, as one sentence; empty where it can."""
+        absent = [c for c in self.hub.checkpoints(self.spec) if not c.available]
+        if not absent:
+            return ""
+        folders = " ".join(f"--weights {role}=DIR" for role, ref in self.spec.weights.items() if ref.path is None)
+        return (
+            f"{' and '.join(c.name for c in absent)} {'is' if len(absent) == 1 else 'are'} not on this machine: "
+            f"`canary-hub transcribe FILE --stack {self.spec.name}` fetches, {folders or 'a folder'} reads them"
+        )
+
+    def load(self) -> Stack:
+        """The built stack, from the hub's pool. Raises: what `Hub.load` raises."""
+        return self.hub.load(self.spec, dtype=self.dtype, device=self.device)
+
+
+def _config_here(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """The config.json, shipped or on this machine; empty where asking for it would fetch it."""
+    return checkpoint.config if checkpoint.ref.config is not None or checkpoint.available else {}
+
+
+def first_window(spec: StackSpec, rate: int, audio: Any | None) -> tuple[Waveform, tuple[str, ...]]:
+    """The clip to hear at `rate` Hz, cut to the stack's trained window, and a sentence where it was cut.
+
+    Raises: AudioError.
+    """
+    from dataclasses import replace
+
+    from ..audio import load_audio
+
+    wave = load_audio(CLIP if audio is None else audio, rate)
+    most = int(spec.window_seconds * rate)
+    if len(wave.samples) <= most:
+        return wave, ()
+    cut = f"{wave.name} lasts {wave.seconds:.0f} s: its first {spec.window_seconds:g} s are explored."
+    return replace(wave, samples=wave.samples[:most]), (cut,)
+
+
+def embedded(stack: Stack, waves: Sequence[Waveform]) -> list[torch.Tensor]:
+    """The audio embeddings (N_i, H) of each clip, N_i 0 for one that is too short."""
+    import torch
+
+    x = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(wave.samples) for wave in waves], batch_first=True)
+    lengths = torch.tensor([len(wave.samples) for wave in waves])
+    for stage in (Stage.PREPROCESSOR, Stage.ENCODER, Stage.PROJECTOR):
+        x, lengths = stack.component(stage)(x, lengths)
+    if not int(lengths[0]):
+        raise HubError(f"{waves[0].name} is shorter than one frame of audio.", "Give a longer clip.")
+    return [row[:n] for row, n in zip(x, lengths.tolist(), strict=True)]
