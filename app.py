@@ -1,11 +1,13 @@
 """The demo, on a laptop and on a Space alike: `python app.py`."""
 
 import sys
+from pathlib import Path
 
 from canary_hub.errors import HubError
-from canary_hub.ui import build_demo, launch_settings
+from canary_hub.ui import build_demo, launch_settings, prepare
 
 try:
+    prepare(Path(__file__).parent)
     demo = build_demo(warm=True)
 except HubError as error:
     sys.exit(f"canary_hub: {error}")

@@ -24,7 +24,7 @@ def run(code: str) -> str:
     "arguments", [["--help"], ["plugins"], ["components", "--json"], ["components", "canary/qwen3"], ["stacks"],
                   ["check", "canary-qwen-2.5b"], ["transcribe", "--help"], ["dump", "--help"], ["serve", "--help"],
                   ["bench", "--help"], ["eval", "--help"], ["explore", "--help"],
-                  ["explore", "lora", "--help"], ["compare", "--help"]]
+                  ["explore", "lora", "--help"], ["compare", "--help"], ["space", "push", "--help"]]
 )  # fmt: skip
 def test_light_commands(arguments: list[str]) -> None:
     code = f"from canary_hub.cli import main\nmain({arguments!r}, standalone_mode=False)"
@@ -49,6 +49,7 @@ FLOORS = [
         "repetition",
         "options",
         "scoring",
+        "catalogue",
     },
     {"plugins", "registry", "injection", "alignment", "lanes"},
     {"pool", "trace", "inspection", "sharing"},

@@ -16,6 +16,7 @@ COMMANDS = {
     "transcribe": "transcribe",
     "compare": "compare",
     "serve": "serve",
+    "space": "space",
     "plugins": "listing",
     "components": "listing",
     "stacks": "listing",

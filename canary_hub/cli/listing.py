@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 import click
 
+from ..catalogue import component_facts, option_facts, stack_facts
 from ..contracts import describe
 from ..errors import HubError
 from ..hub import Hub
-from ..specs import ComponentSpec, Contract, Options, StackSpec, Stage
+from ..specs import ComponentSpec, Contract, Stage
 from .choices import chosen_stack, hub_of, plugin_choice, plugin_options, stack_options
 
 _json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
@@ -68,7 +68,7 @@ def components(ctx: click.Context, /, which: str | None, as_json: bool, **given:
     else:
         chosen = [hub.registry.component(which)]
     if as_json:
-        click.echo(json.dumps([_component(hub, spec) for spec in chosen], indent=2))
+        click.echo(json.dumps([component_facts(spec, _contract_or_error(hub, spec)) for spec in chosen], indent=2))
         return
     stage = None
     for spec in sorted(chosen, key=lambda s: list(Stage).index(s.stage)):
@@ -89,15 +89,10 @@ def _details(hub: Hub, spec: ComponentSpec) -> None:
             for port in ports:
                 click.echo(f"    {word} {describe(port)}")
     for kind, model in (("build", spec.build_options), ("call", spec.call_options)):
-        for name, schema in _schema(model).items():
+        for name, schema in option_facts(model).items():
             bounds = [f"{key} {schema[key]}" for key in ("minimum", "maximum", "enum") if key in schema]
             extra = f" ({', '.join(bounds)})" if bounds else ""
             click.echo(f"    {kind} option {name} = {schema.get('default')!r}{extra}: {schema.get('description', '')}")
-
-
-def _schema(model: type[Options]) -> dict[str, Any]:
-    properties: dict[str, Any] = model.model_json_schema().get("properties", {})
-    return properties
 
 
 def _contract_or_error(hub: Hub, spec: ComponentSpec) -> Contract | str:
@@ -105,20 +100,6 @@ def _contract_or_error(hub: Hub, spec: ComponentSpec) -> Contract | str:
         return hub.contract(spec)
     except HubError as error:
         return error.message
-
-
-def _component(hub: Hub, spec: ComponentSpec) -> dict[str, Any]:
-    contract = _contract_or_error(hub, spec)
-    return {
-        "id": spec.id,
-        "stage": spec.stage.value,
-        "title": spec.title,
-        "contract": contract if isinstance(contract, str) else asdict(contract),
-        "build_options": _schema(spec.build_options),
-        "call_options": _schema(spec.call_options),
-        "weights": {role: ref.name if ref else None for role, ref in spec.weights.items()},
-        "chat": spec.chat,
-    }
 
 
 @click.command()
@@ -129,24 +110,12 @@ def stacks(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     """List stacks and the five components of each."""
     hub = hub_of(ctx, **given)
     if as_json:
-        click.echo(json.dumps([_stack(spec) for spec in hub.registry.stacks.values()], indent=2))
+        click.echo(json.dumps([stack_facts(spec) for spec in hub.registry.stacks.values()], indent=2))
         return
     for spec in hub.registry.stacks.values():
         click.echo(f"{spec.name}\n  {spec.note}")
         for stage in Stage:
             click.echo(f"  {stage.value:16} {spec.components[stage]}")
-
-
-def _stack(spec: StackSpec) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "title": spec.title,
-        "note": spec.note,
-        "components": {stage.value: spec.components[stage] for stage in Stage},
-        "weights": {role: ref.name for role, ref in spec.weights.items()},
-        "window_seconds": spec.window_seconds,
-        "dtype": spec.dtype,
-    }
 
 
 @click.command()

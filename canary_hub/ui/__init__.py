@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..audio import Limits
 from ..hub import Hub, default_stack
+from ..space import read_settings
 
 if TYPE_CHECKING:
     import gradio as gr
 
-__all__ = ["build_demo", "launch_settings"]
+__all__ = ["build_demo", "launch_settings", "prepare"]
+
+
+def prepare(folder: Path) -> None:
+    """What has to happen before anything else on a Space: its settings (space.env), and ZeroGPU's `spaces`.
+
+    Raises: OptionError for a setting that cannot be read.
+    """
+    from .zerogpu import begin
+
+    read_settings(folder)
+    begin()
 
 
 def build_demo(hub: Hub | None = None, stack: str | None = None, *, warm: bool = False) -> gr.Blocks:
@@ -20,24 +33,31 @@ def build_demo(hub: Hub | None = None, stack: str | None = None, *, warm: bool =
     Args:
         hub: what is installed; found anew by default.
         stack: the stack that is picked first; CANARY_HUB_STACK, else nano, by default.
-        warm: start loading that stack in the background, if that needs no download.
+        warm: start loading that stack in the background, if that needs no download; on ZeroGPU load it now.
 
     Raises: UnknownNameError when there is no such stack.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
     from .loading import warm_up
     from .page import page
+    from .zerogpu import load_all, on_zerogpu
 
     hub = hub or Hub()
     first = hub.registry.stack(stack or default_stack())
-    if warm:
+    if warm and on_zerogpu():
+        load_all(hub, first)
+    elif warm:
         warm_up(hub, first)
     return page(hub, first.name)
 
 
 def launch_settings() -> dict[str, Any]:
-    """Arguments for `Blocks.launch`: looks, limits, and nothing of a visitor kept."""
+    """Arguments for `Blocks.launch`: looks, limits, the OpenAI endpoint, and nothing of a visitor kept."""
+    from starlette.middleware import Middleware
+
     from .looks import CSS, HEAD, theme
+    from .openai_routes import routes
+    from .preview import OwnPreview
 
     return {
         "theme": theme(),
@@ -48,4 +68,5 @@ def launch_settings() -> dict[str, Any]:
         "run_history": False,
         "ssr_mode": False,
         "max_file_size": Limits.from_env().max_bytes,
+        "app_kwargs": {"routes": routes(), "middleware": [Middleware(OwnPreview)]},
     }

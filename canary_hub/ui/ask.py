@@ -18,6 +18,7 @@ from .loading import load
 from .picker import Picker
 from .results import status
 from .runs import Choice, Moment, explain
+from .zerogpu import gpu
 
 MODEL = "model"
 """Concurrency id of everything that computes: one run at a time, the others wait in the queue."""
@@ -120,6 +121,12 @@ def message(question: str, text: str) -> str:
     return f"{question.strip()}\n\nTranscript:\n{text.strip()}"
 
 
+def _gpu_seconds(choice: Choice, asked: str) -> float:
+    """Enough for `ANSWER_TOKENS` at 25 ms each."""
+    return 55
+
+
+@gpu(_gpu_seconds)
 def answers(hub: Hub, choice: Choice, asked: str) -> Generator[str, None, None]:
     """The answer so far as HTML, again and again. Raises: HubError."""
     loading = load(hub, choice.spec(hub))

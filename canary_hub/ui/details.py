@@ -24,17 +24,71 @@ def details(trace: Trace | None) -> str:
     if trace is None:
         return ""
     many = len(trace.segments) > 1
-    lanes = "".join(_lane(segment, i, opened=i == 0, many=many) for i, segment in enumerate(trace.segments))
+    lanes = "".join(
+        _lane(
+            _title(segment, i, many),
+            i == 0,
+            f"{_prompt(segment)}{_axis(segment, [_picture(segment), *_tracks(segment)])}"
+            f'<p class="ch-note">{_about_times(segment)}</p>{_tokens(segment)}{_nearest(segment)}',
+        )
+        for i, segment in enumerate(trace.segments)
+    )
     return f'<div class="ch-details">{lanes or "<p>Nothing was decoded.</p>"}{_stages(trace)}</div>'
 
 
-def _lane(segment: SegmentTrace, index: int, opened: bool, many: bool) -> str:
-    title = f"Segment {index + 1}: {clock(segment.start)} to {clock(segment.end)}" if many else "How the audio entered"
-    return (
-        f'<details class="ch-lane"{" open" if opened else ""}><summary>{title}</summary>'
-        f'<p class="ch-count">{escape(segment.counts)}</p>{_strip(segment)}{_axis(segment)}'
-        f"{_tokens(segment)}{_nearest(segment)}</details>"
+def side_by_side(traces: Sequence[tuple[str, Trace]]) -> str:
+    """The details of several runs on the same audio under each other; of segments that start and end alike on
+    one time axis.
+
+    Args:
+        traces: each with the name of its run.
+    """
+    if not traces:
+        return ""
+    spans = [[(segment.start, segment.end) for segment in trace.segments] for _, trace in traces]
+    if any(other != spans[0] for other in spans):
+        inner = "".join(f"<h3>{escape(name)}</h3>{details(trace)}" for name, trace in traces)
+        note = "The audio was cut into other segments for each, so there is no time axis in common."
+        return f'<p class="ch-note">{note}</p>{inner}'
+    lanes = "".join(
+        _lane(
+            _title(traces[0][1].segments[i], i, len(spans[0]) > 1),
+            i == 0,
+            _together([(name, trace.segments[i]) for name, trace in traces]),
+        )
+        for i in range(len(spans[0]))
     )
+    stages = "".join(_stages(trace, f"{escape(name)}: shapes, times, parameters, memory") for name, trace in traces)
+    return f'<div class="ch-details">{lanes or "<p>Nothing was decoded.</p>"}{stages}</div>'
+
+
+def _together(segments: Sequence[tuple[str, SegmentTrace]]) -> str:
+    """One stretch of audio in several runs."""
+    first = segments[0][1]
+    alike = all(segment.log_mel == first.log_mel for _, segment in segments)
+    rows: list[tuple[str | None, str]] = [_picture(first)] if alike else []
+    for name, segment in segments:
+        own = _tracks(segment) if alike else [_picture(segment), *_tracks(segment)]
+        rows += [(None, f"{escape(name)}: {escape(segment.counts)}"), *own]
+    notes = "".join(f'<p class="ch-note">{note}</p>' for note in dict.fromkeys(_about_times(s) for _, s in segments))
+    folded = "".join(
+        f'<details class="ch-fold"><summary>{escape(name)}: prompt and tokens</summary>'
+        f"{_prompt(segment)}{_tokens(segment)}{_nearest(segment)}</details>"
+        for name, segment in segments
+    )
+    return f"{_axis(first, rows)}{notes}{folded}"
+
+
+def _lane(title: str, opened: bool, inner: str) -> str:
+    return f'<details class="ch-lane"{" open" if opened else ""}><summary>{title}</summary>{inner}</details>'
+
+
+def _title(segment: SegmentTrace, index: int, many: bool) -> str:
+    return f"Segment {index + 1}: {clock(segment.start)} to {clock(segment.end)}" if many else "How the audio entered"
+
+
+def _prompt(segment: SegmentTrace) -> str:
+    return f'<p class="ch-count">{escape(segment.counts)}</p>{_strip(segment)}'
 
 
 def _strip(segment: SegmentTrace) -> str:
@@ -92,10 +146,30 @@ def _band(segment: SegmentTrace, height: int, clickable: bool = False) -> str:
     )
 
 
-def _axis(segment: SegmentTrace) -> str:
-    """Features, frames, attention and words above one another, all over the same stretch of time."""
-    rows = [("Log-mel", _image([list(row) for row in reversed(segment.log_mel)], 64, "Log-mel features"))]
-    rows.append(("Frames", _band(segment, 16, clickable=True)))
+def _axis(segment: SegmentTrace, rows: Sequence[tuple[str | None, str]]) -> str:
+    """Tracks above one another, all over the segment's time; a row whose label is None is a heading."""
+    body = "".join(
+        f'<div class="ch-label ch-run">{track}</div>'
+        if label is None
+        else f'<div class="ch-label">{label}</div><div class="ch-track">{track}</div>'
+        for label, track in rows
+    )
+    ticks = "".join(
+        f'<span style="left:{100 * i / 5:.0f}%">{clock(segment.start + (segment.end - segment.start) * i / 5)}</span>'
+        for i in range(6)
+    )
+    return (
+        f'<div class="ch-axis">{body}<div class="ch-label">Time</div><div class="ch-track ch-ticks">{ticks}</div></div>'
+    )
+
+
+def _picture(segment: SegmentTrace) -> tuple[str, str]:
+    return "Log-mel", _image([list(row) for row in reversed(segment.log_mel)], 64, "Log-mel features")
+
+
+def _tracks(segment: SegmentTrace) -> list[tuple[str | None, str]]:
+    """Frames, and where the LLM backend shows its attention, that and the words."""
+    rows: list[tuple[str | None, str]] = [("Frames", _band(segment, 16, clickable=True))]
     if segment.attention is not None:
         picture = [[round(255 * value) for value in row] for row in segment.attention]
         height = min(220, max(24, 9 * len(picture)))
@@ -103,20 +177,15 @@ def _axis(segment: SegmentTrace) -> str:
             ("Attention", _image(picture, height, "Attention of each written token, top to bottom, to the frames"))
         )
         rows.append(("Words", f'<div class="ch-words">{"".join(_words(segment))}</div>'))
-        note = (
-            "Word times are estimated: a monotone path through the attention of the written tokens to the audio "
-            "frames, over the heads that follow this clip best."
-        )
-    else:
-        note = "This LLM backend shows no attention, so there are no word times."
-    body = "".join(f'<div class="ch-label">{label}</div><div class="ch-track">{track}</div>' for label, track in rows)
-    ticks = "".join(
-        f'<span style="left:{100 * i / 5:.0f}%">{clock(segment.start + (segment.end - segment.start) * i / 5)}</span>'
-        for i in range(6)
-    )
+    return rows
+
+
+def _about_times(segment: SegmentTrace) -> str:
+    if segment.attention is None:
+        return "This LLM backend shows no attention, so there are no word times."
     return (
-        f'<div class="ch-axis">{body}<div class="ch-label">Time</div><div class="ch-track ch-ticks">{ticks}</div></div>'
-        f'<p class="ch-note">{note}</p>'
+        "Word times are estimated: a monotone path through the attention of the written tokens to the audio "
+        "frames, over the heads that follow this clip best."
     )
 
 
@@ -193,7 +262,7 @@ def _nearest(segment: SegmentTrace) -> str:
     )
 
 
-def _stages(trace: Trace) -> str:
+def _stages(trace: Trace, title: str = "Stages: shapes, times, parameters, memory") -> str:
     rows = "".join(
         f'<tr><th scope="row">{escape(record.stage)}</th><td><code>{escape(record.component)}</code></td>'
         f"<td>{' x '.join(map(str, record.shape))} {escape(record.dtype)}</td>"
@@ -203,7 +272,7 @@ def _stages(trace: Trace) -> str:
         for record in trace.stages
     )
     return (
-        '<details class="ch-fold"><summary>Stages: shapes, times, parameters, memory</summary><div class="ch-scroll">'
+        f'<details class="ch-fold"><summary>{title}</summary><div class="ch-scroll">'
         '<table class="ch-table"><thead><tr><th scope="col">Stage</th><th scope="col">Component</th>'
         '<th scope="col">Gave</th><th scope="col">Time</th><th scope="col">Size</th><th scope="col">Memory</th></tr>'
         f"</thead><tbody>{rows}</tbody></table></div></details>"

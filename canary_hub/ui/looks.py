@@ -10,7 +10,8 @@ FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
 
 CSS = (Path(__file__).parent / "page.css").read_text("utf-8")
-HEAD = f"<script>{(Path(__file__).parent / 'page.js').read_text('utf-8')}</script>"
+SCRIPTS = "".join((Path(__file__).parent / name).read_text("utf-8") for name in ("page.js", "link.js"))
+HEAD = f"<script>{SCRIPTS}</script>"
 
 
 def theme() -> gr.themes.Base:

@@ -5,29 +5,57 @@ from __future__ import annotations
 import gradio as gr
 
 from ..hub import Hub
-from .api import endpoint
+from ..shared_results import SharedResults
+from .api import endpoints
+from .api_components import components_endpoint
+from .api_inspect import inspect_endpoint
+from .compare_tab import CompareTab
+from .limits import QueueLimits, queued
+from .permalink import Permalink
 from .registry_tab import registry_tab
+from .shared_view import SharedView
 from .transcribe import TranscribeTab
+from .turns import Turns
 
 KEEP_SECONDS = 3600
 """Uploads are deleted once they are this old."""
 
 HEADING = """<header class="ch-heading"><h1>canary_hub</h1>
-<p>Upload or record speech, and read what a speech-LLM makes of it.</p></header>"""
+<p>Upload or record speech, and read what a speech-LLM makes of it.</p>
+<button type="button" class="ch-copy" data-copy-link="">Copy link</button></header>"""
+
+EMBED = """<details id="embed" class="ch-fold"><summary>Embed this page</summary>
+<p>The link and the frame keep what is picked here. <button type="button" class="ch-copy" data-embed="iframe">Copy
+iframe</button> <button type="button" class="ch-copy" data-embed="app">Copy gradio-app</button></p></details>"""
 
 PRIVACY = f"""<p class="ch-privacy">Audio stays on the machine that runs this page and is deleted from it
 within {2 * KEEP_SECONDS // 3600} hours. Nothing is tracked.</p>"""
 
 
 def page(hub: Hub, first: str) -> gr.Blocks:
-    """All of it, as Blocks; `first` names the stack that is picked at the start."""
+    """All of it, as Blocks; `first` names the stack that is picked at the start.
+
+    Raises: OptionError for an unusable setting.
+    """
+    shared = SharedResults.from_env()
     with gr.Blocks(title="canary_hub", analytics_enabled=False, delete_cache=(KEEP_SECONDS // 4, KEEP_SECONDS)) as demo:
         gr.HTML(HEADING)
-        with gr.Tab("Transcribe"):
-            TranscribeTab(hub, first)
-        with gr.Tab("Registry"):
-            registry_tab(hub)
+        link = Permalink(hub)
+        opened = SharedView(shared) if shared else None
+        with gr.Tabs() as tabs:
+            with gr.Tab("Transcribe", id="transcribe") as first_tab:
+                transcribe = TranscribeTab(hub, first, shared)
+            with gr.Tab("Compare", id="compare") as second_tab:
+                compare = CompareTab(hub, first, shared)
+            with gr.Tab("Registry", id="registry"):
+                registry_tab(hub)
+        if opened:
+            opened.listen()
+        link.listen(demo, tabs, {"transcribe": first_tab, "compare": second_tab}, transcribe, compare, opened)
+        gr.HTML(EMBED)
         gr.HTML(PRIVACY)
-        endpoint(hub, first)
-    queued: gr.Blocks = demo.queue(max_size=64)
-    return queued
+        endpoints(hub, first)
+        inspect_endpoint(hub, first)
+        components_endpoint(hub)
+        Turns(hub)
+    return queued(demo, QueueLimits.from_env())

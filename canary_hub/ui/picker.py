@@ -11,6 +11,8 @@ import gradio as gr
 
 from ..errors import HubError
 from ..hub import Hub
+from ..lanes import Lane
+from ..options import build_and_call
 from ..specs import ComponentSpec, StackSpec, Stage
 from . import fields
 from .loading import to_download
@@ -69,23 +71,39 @@ class Picker:
                     options[f"{panel.spec.stage.value}.{option.name}"] = option.read(value)
         return Choice(stack, components, options)
 
-    def listen(self) -> None:
-        """Keep everything in step with the stack and the components picked."""
-        groups = [panel.group for panel in self.panels]
-        quiet: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
-        self.stack.input(
-            self._stack_picked,
-            [self.stack],
-            [self.note, self.fit, *self.components.values(), *groups, *self.widgets],
-            **quiet,
-        )
-        for dropdown in self.components.values():
-            dropdown.input(
-                self._component_picked, [self.stack, *self.components.values()], [self.fit, *groups], **quiet
-            )
+    def lane(self, values: Sequence[Any]) -> Lane:
+        """The values of `inputs` as a lane that says only what differs from the stack. Raises: OptionError."""
+        choice = self.choice(values)
+        own = self.hub.registry.stack(choice.stack)
+        swapped = {stage: id for stage, id in choice.components.items() if id != own.components[stage]}
+        usual = {
+            f"{panel.spec.stage.value}.{option.name}": option.read(option.show(value))
+            for panel in self.panels
+            if choice.components.get(panel.spec.stage) == panel.spec.id
+            for option, value in zip(panel.fields, _values(own, panel), strict=True)
+        }
+        # A line of text has no form for null, lists and objects.
+        changed = {
+            name: value
+            for name, value in choice.options.items()
+            if value != usual[name] and isinstance(value, str | int | float)
+        }
+        names = [name.partition(".")[2] for name in usual]
+        options = {}
+        for name, value in changed.items():
+            plain = name.partition(".")[2]
+            options[plain if names.count(plain) == 1 else name] = _written(value)
+        return Lane(choice.stack, swapped, options)
 
-    def _stack_picked(self, name: str) -> list[Any]:
-        spec = self.hub.registry.stack(name)
+    @property
+    def outputs(self) -> list[Any]:
+        """What `show` gives values for."""
+        groups = [panel.group for panel in self.panels]
+        return [self.stack, self.note, self.fit, *self.components.values(), *groups, *self.widgets]
+
+    def show(self, lane: Lane) -> list[Any]:
+        """Everything as a lane says. Raises: HubError for one that this hub does not know."""
+        spec = lane.spec(self.hub)
         values = [
             gr.update(value=option.show(value))
             for panel in self.panels
@@ -93,7 +111,18 @@ class Picker:
         ]
         shown = [gr.update(visible=self.chosen(spec.components, panel)) for panel in self.panels]
         dropdowns = [spec.components[stage] for stage in self.components]
-        return [stack_note(self.hub, spec), fit_note(self.hub, Choice(name)), *dropdowns, *shown, *values]
+        fit = fit_note(self.hub, Choice(lane.stack, lane.components))
+        return [lane.stack, stack_note(self.hub, spec), fit, *dropdowns, *shown, *values]
+
+    def listen(self) -> None:
+        """Keep everything in step with the stack and the components picked."""
+        groups = [panel.group for panel in self.panels]
+        quiet: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+        self.stack.input(lambda name: self.show(Lane(name))[1:], [self.stack], self.outputs[1:], **quiet)
+        for dropdown in self.components.values():
+            dropdown.input(
+                self._component_picked, [self.stack, *self.components.values()], [self.fit, *groups], **quiet
+            )
 
     def _component_picked(self, name: str, *ids: str) -> list[Any]:
         components = dict(zip(self.components, ids, strict=True))
@@ -147,11 +176,20 @@ def _panels(picker: Picker, stack: StackSpec, stage: Stage) -> None:
 
 
 def _values(stack: StackSpec, panel: Panel) -> Iterator[Any]:
+    """A panel's values in a stack, in the order of its fields: what the stack sets, else the defaults."""
     part = panel.spec
     own = stack.options.get(part.stage, {}) if stack.components[part.stage] == part.id else {}
+    set_to: dict[str, Any] = {}
+    for model in build_and_call(part, own) if own else ():
+        set_to |= {name: getattr(model, name) for name in type(model).model_fields}
     known = {**part.build_options.model_fields, **part.call_options.model_fields}
     for option in panel.fields:
-        yield own.get(option.name, known[option.name].get_default(call_default_factory=True))
+        yield set_to.get(option.name, known[option.name].get_default(call_default_factory=True))
+
+
+def _written(value: str | float) -> str:
+    """An option's value as one types it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def stack_note(hub: Hub, spec: StackSpec) -> str:

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from ..hub import Hub
+from ..shared_results import SharedResults
 from . import results
 from .ask import MODEL, Ask
 from .details import details
 from .downloads import Downloads
 from .picker import Picker, component_pickers, prompt_fields, stack_picker
 from .runs import Moment, explain, transcribe
+from .share import Share
 
 ON_SEEK = "element.addEventListener('click', (e) => e.target.closest('[data-seek]') && trigger('click'))"
 SEEK = "() => ({__type__: 'update', playback_position: window.canaryHub.seconds})"
@@ -46,8 +48,8 @@ class Shown(NamedTuple):
 class TranscribeTab:
     """The widgets of the tab and what happens between them."""
 
-    def __init__(self, hub: Hub, first: str) -> None:
-        self.hub = hub
+    def __init__(self, hub: Hub, first: str, shared: SharedResults | None = None) -> None:
+        self.hub, self.shared = hub, shared
         self.titles = {part.id: part.title for part in hub.registry.components.values()}
         with gr.Row(elem_classes="ch-columns"):
             with gr.Column(scale=2, min_width=300):
@@ -97,6 +99,9 @@ class TranscribeTab:
         )
         self.segments = gr.HTML("", elem_id="segments", js_on_load=ON_SEEK)
         self.downloads = Downloads()
+        if self.shared:
+            with self.downloads.group:
+                self.share = Share(self.shared, "transcribe")
         self.stages = gr.HTML("", elem_id="stages")
 
     def _listen(self) -> None:
@@ -132,7 +137,11 @@ class TranscribeTab:
             **private,
         )
         ended = running.then(self._ended, [self.audio, self.last], shown, queue=False, **private)
+        # What the queue turns away ends too, and `then` does not follow.
+        running.failure(self._ended, [self.audio, self.last], shown, queue=False, **private)
         self.downloads.listen(self.last, self.audio, ended)
+        if self.shared:
+            self.share.listen(self.last, lambda shown: (shown.moment.result, shown.audio))
         self.stop.click(None, None, None, cancels=[running], queue=False, **private)
         self.audio.change(self._new_audio, [self.audio], shown, cancels=[running], queue=False, **private)
         for timed in (self.segments, self.details):

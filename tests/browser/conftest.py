@@ -17,6 +17,7 @@ def page_url(tmp_path_factory) -> Iterator[str]:
     import os
 
     os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("gradio"))
+    os.environ["CANARY_HUB_SHARE_DIR"] = str(tmp_path_factory.mktemp("shared"))
     from canary_hub import Hub
     from canary_hub.ui import build_demo, launch_settings
 

@@ -1,0 +1,9 @@
+"""Hugging Face Spaces: stage the folder of one, and push it."""
+
+from __future__ import annotations
+
+from .pushing import push
+from .settings import read_settings
+from .staging import Staged, stage
+
+__all__ = ["Staged", "push", "read_settings", "stage"]
