@@ -119,9 +119,10 @@ class SharedResults:
             "key": hashlib.sha256(key.encode()).hexdigest(),
         }
         document = comparison_to_json([result]) if isinstance(result, Comparison) else _results().dump_json(result)
-        beside = self._root / f".{id}"
+        beside = self.folder / "unfinished" / id  # never committed
         try:
             beside.mkdir(parents=True)
+            self._root.mkdir(exist_ok=True)
             try:
                 (beside / "about.json").write_text(json.dumps(about), "utf-8")
                 (beside / "result.json").write_bytes(document.encode() if isinstance(document, str) else document)
@@ -177,6 +178,12 @@ class SharedResults:
         for id in gone:
             self._remove(id)
         return len(gone)
+
+    def push(self) -> None:
+        """Commit what is new to the data set now, instead of within minutes; nothing to do without one."""
+        self._commits()
+        if self._scheduler is not None:
+            self._scheduler.trigger().result()
 
     @property
     def _root(self) -> Path:

@@ -1,4 +1,6 @@
-"""A stand-in for the Hugging Face Hub's HTTP API, as far as pushing a Space goes: one user, on the loopback."""
+"""A stand-in for the Hugging Face Hub's HTTP API: Spaces that are pushed, data sets that are written and read.
+
+One user, on the loopback."""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ FREE = ("cpu-basic",)
 
 @dataclass
 class Space:
-    """A Space and its one branch."""
+    """A Space or a data set, and its one branch."""
 
     private: bool = False
     hardware: str = "cpu-basic"
@@ -58,6 +60,8 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer(b"")
 
+    do_HEAD = do_GET
+
     def do_POST(self) -> None:
         size = self.headers.get("content-length")
         self.answer(self.rfile.read(int(size)) if size else self.chunks())
@@ -88,6 +92,10 @@ class Answers(BaseHTTPRequestHandler):
             return self.reply(200, {})
         if self.headers.get("authorization") != f"Bearer {TOKEN}":
             return self.reply(401, {"error": "Invalid username or password."})
+        before, _, file = path.partition(f"/resolve/{'0' * 40}/")
+        if file:
+            content = hub.spaces[before.removeprefix("/datasets/")].files.get(file)
+            return self.send_file(content) if content is not None else self.reply(404, {"error": "Entry not found"})
         return self.reply(*self.api(path, body))
 
     def reply(self, status: int, value: object) -> None:
@@ -103,6 +111,15 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def send_file(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("content-length", str(len(content)))
+        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
     def api(self, path: str, body: bytes) -> tuple[int, object]:
         hub = self.server
         if path == "/api/whoami-v2":
@@ -111,13 +128,21 @@ class Answers(BaseHTTPRequestHandler):
             return 200, {"errors": [], "warnings": []}
         if path == "/api/repos/create":
             return self.create(json.loads(body))
-        owner, name, *what = path.removeprefix("/api").removeprefix("/spaces/").replace(".git/", "/").split("/")
+        repo = path.removeprefix("/api").removeprefix("/datasets").removeprefix("/spaces").removeprefix("/")
+        owner, name, *what = repo.replace(".git/", "/").split("/")
         space = hub.spaces.get(f"{owner}/{name}")
         if space is None or (space.private and owner != ME):
             return 404, {"error": "Repository not found"}
         if self.command == "GET" and what in ([], ["revision", "main"]):
             files = [{"rfilename": file} for file in space.files]
             return 200, {"id": f"{owner}/{name}", "sha": "0" * 40, "private": space.private, "siblings": files}
+        if what[:1] == ["tree"]:
+            under = "/".join(what[2:])
+            found = {name: content for name, content in space.files.items() if name.startswith(under)}
+            return 200, [
+                {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                for name, content in found.items()
+            ]
         if self.command != "GET" and owner != ME:
             return 403, {"error": f"You don't have the rights to write to {owner}/{name}"}
         if what == ["runtime"]:
@@ -128,7 +153,7 @@ class Answers(BaseHTTPRequestHandler):
         owner, hardware = asked.get("organization") or ME, asked.get("hardware", "cpu-basic")
         repo = f"{owner}/{asked['name']}"
         if repo in self.server.spaces:
-            return 409, {"error": "You already created this space repo"}
+            return 409, {"error": "You already created this repo", "url": f"{self.server.url}/{repo}"}
         if owner != ME:
             return 403, {"error": f'You don\'t have the rights to create a space under the namespace "{owner}"'}
         if hardware not in self.server.plan:
@@ -179,5 +204,7 @@ class Answers(BaseHTTPRequestHandler):
                 files[value["path"]] = self.server.blobs[value["oid"]]
             elif kind == "deletedFile":
                 del files[value["path"]]
+            elif kind == "deletedFolder":
+                files = {name: content for name, content in files.items() if not name.startswith(value["path"])}
         space.files, space.commits = files, space.commits + 1
         return 200, {"commitUrl": f"{self.server.url}/spaces/{repo}/commit/{'1' * 40}", "commitOid": "1" * 40}

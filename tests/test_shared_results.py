@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from hub_server import ME, TOKEN, HubServer, Space
 
 from canary_hub import Hub, Result, SegmentResult
 from canary_hub.audio import Waveform
@@ -102,6 +104,37 @@ def test_a_damaged_one_is_told(shared: SharedResults) -> None:
     (folder / "about.json").write_text(json.dumps({"version": 99}))
     with pytest.raises(HubError, match="no shared result"):
         shared.open(saved.id)
+
+
+@pytest.fixture
+def data_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Space]:
+    """The Hub's stand-in with the data set ann/shared."""
+    server = HubServer()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+    url = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    server.spaces[f"{ME}/shared"] = Space(private=True, files={})
+    yield server.spaces[f"{ME}/shared"]
+    server.shutdown()
+
+
+def test_a_data_set_keeps_a_copy_that_outlives_the_disk(data_set: Space, tmp_path: Path) -> None:
+    first = SharedResults(tmp_path / "first", repo=f"{ME}/shared")
+    wave = Waveform(np.zeros(1600, np.float32), 16000, "a.wav")
+    saved = first.save(result(), wave)
+    first.push()
+    names = ("about.json", "audio.flac", "result.json")
+    assert sorted(data_set.files) == [f"results/{saved.id}/{name}" for name in names]
+    second = SharedResults(tmp_path / "second", repo=f"{ME}/shared")
+    opened = second.open(saved.id)
+    assert opened.result == result()
+    assert opened.audio is not None
+    second.delete(saved.id, saved.key)
+    assert not data_set.files
+    with pytest.raises(HubError, match="no shared result"):
+        SharedResults(tmp_path / "third", repo=f"{ME}/shared").open(saved.id)
 
 
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
