@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .alignment import onsets, token_frames, words_of
-from .protocols import Inspectable, LLMBackend, Step
+from .protocols import Framed, Inspectable, LLMBackend, Step
 from .trace import Alternative, Frame, Near, PromptToken, SegmentTrace, TokenTrace, WordTrace
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def segment_trace(
     audio: torch.Tensor,
     ids: Sequence[int],
     choices: Choices,
+    frame_seconds: float | None = None,
 ) -> SegmentTrace:
     """Everything about one decoded segment.
 
@@ -72,10 +73,11 @@ def segment_trace(
         features: (F, T) log-mel of the segment, without padding.
         audio: (M, H) the embeddings that took the placeholder's place.
         ids: the tokens it wrote; a repetition's, which was removed, are no longer among them.
+        frame_seconds: what one embedding covers; by default they share the segment's time evenly.
     """
     import torch
 
-    seconds = (span[1] - span[0]) / max(1, len(audio))
+    seconds = frame_seconds or (span[1] - span[0]) / max(1, len(audio))
     picture = None
     frames: list[int] | None = None
     if choices.attention and ids and len(audio):
@@ -132,15 +134,19 @@ def _words(
     features: torch.Tensor,
 ) -> tuple[WordTrace, ...]:
     """Words from the rise of the sound before their first token's frame, to the next word."""
-    spoken = [token for token in tokens if token.id not in llm.eos_ids]
+    # Some models say more than the transcript, such as its language, and their text leaves that out.
+    before = llm.left_out([token.id for token in tokens]) if isinstance(llm, Framed) else 0
+    spoken = [token for token in tokens[before:] if token.id not in llm.eos_ids]
     words = words_of([token.piece for token in spoken])
     if not words or spoken[0].frame is None:
         return ()
-    peaks = [((spoken[first].frame or 0) + 0.5) * seconds for _, first, _ in words]
+    # A model that hears the silence behind a clip may look there: such words are put at the clip's end.
+    last = max(0.0, span[1] - span[0] - seconds / 2)
+    peaks = [min(((spoken[first].frame or 0) + 0.5) * seconds, last) for _, first, _ in words]
     starts = onsets(peaks, features.mean(dim=0).float().cpu().numpy(), features.shape[1] / (span[1] - span[0]))
     ends = [*starts[1:], span[1] - span[0]]
     return tuple(
-        WordTrace(text, first, stop, round(span[0] + start, 3), round(span[0] + end, 3))
+        WordTrace(text, before + first, before + stop, round(span[0] + start, 3), round(span[0] + end, 3))
         for (text, first, stop), start, end in zip(words, starts, ends, strict=True)
     )
 

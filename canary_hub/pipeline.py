@@ -270,12 +270,13 @@ class Stack:
         template = cast(PromptTemplate, self.component(Stage.PROMPT_TEMPLATE))
         started = time.perf_counter()
         prompt = llm.tokenize(template.render(options[Stage.PROMPT_TEMPLATE]))
-        kept = [i for i, n in enumerate(lengths.tolist()) if n > 0]
+        frames = lengths.tolist()  # one wait for a GPU, not one a row
+        kept = [i for i, n in enumerate(frames) if n > 0]
         for i in set(range(len(jobs))) - set(kept):
             jobs[i].out.note = "too short: less than one frame of audio"
         if not kept:
             return
-        audio = [wav[i, : lengths[i]] for i in kept]
+        audio = [wav[i, : frames[i]] for i in kept]
         injected = inject([prompt] * len(kept), llm.embed, audio, llm.placeholder_id)
         seconds = time.perf_counter() - started
         positions = injected.attention_mask.sum(dim=1)
@@ -288,11 +289,13 @@ class Stack:
             choices.append(Choices(slice(first, first + len(clip))))
         ids: list[list[int]] = [[] for _ in kept]
         yield from self._decode([jobs[i] for i in kept], injected, options[Stage.LLM], ids, choices)
+        frame_seconds = getattr(self.component(Stage.PROJECTOR), "frame_seconds", None)
         for row, i in enumerate(kept):
             trace = jobs[i].trace
             if trace is not None:
                 span = (jobs[i].span.start, jobs[i].span.end)
-                trace.segments.append(segment_trace(llm, span, prompt, features[i], audio[row], ids[row], choices[row]))
+                made = (prompt, features[i], audio[row], ids[row], choices[row])
+                trace.segments.append(segment_trace(llm, span, *made, frame_seconds))
 
     def _decode(
         self, jobs: list[_Job], injected: Injected, options: Options, ids: list[list[int]], choices: list[Choices]

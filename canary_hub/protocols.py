@@ -93,7 +93,11 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Projector(Protocol):
-    """Hidden vectors to audio embeddings in the LLM's space."""
+    """Hidden vectors to audio embeddings in the LLM's space.
+
+    One whose embeddings do not share the clip's time evenly, because they cover padding, too, says how long each
+    is in an attribute `frame_seconds`.
+    """
 
     def __call__(self, hidden: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, N, D), (B,) -> embeds (B, M, H), lengths (B,)."""
@@ -183,4 +187,13 @@ class Inspectable(LLMBackend, Protocol):
         attention: bool = False,
     ) -> Iterator[Step]:
         """As any backend's; with `attention`, every step carries it."""
+        ...
+
+
+@runtime_checkable
+class Framed(LLMBackend, Protocol):
+    """An LLM backend whose answers begin with something else than the transcript, which `decode` leaves out."""
+
+    def left_out(self, ids: Sequence[int]) -> int:
+        """How many of an answer's first tokens are not part of its text."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from api_server import DIGITS, serving
@@ -31,7 +32,9 @@ def call(tmp_path_factory):
                     return (await session.list_tools()).tools
                 return await session.call_tool(tool, arguments)
 
-        yield lambda tool=None, **arguments: asyncio.run(asked(tool, arguments))
+        # In a thread: one that drives a browser, as other tests do, has an event loop already.
+        with ThreadPoolExecutor(1) as thread:
+            yield lambda tool=None, **arguments: thread.submit(asyncio.run, asked(tool, arguments)).result()
 
 
 def data_url(name: str) -> str:

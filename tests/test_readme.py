@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from api_server import served
 from click.testing import CliRunner
 from conftest import ORACLE, ROOT
 
@@ -37,10 +38,18 @@ def test_the_plugin_of_the_readme_runs_on_nano(tmp_path: Path) -> None:
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch) -> None:
-    (code,) = [block for block in blocks("python") if "hookimpl" not in block]
+    (code,) = [block for block in blocks("python") if "stack.transcribe" in block]
     (tmp_path / "speech.wav").write_bytes(SPEECH.read_bytes())
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_client_of_the_readme_gets_answers(tmp_path: Path, monkeypatch) -> None:
+    (code,) = [block for block in blocks("python") if "gradio_client" in block]
+    (tmp_path / "talk.wav").write_bytes(SPEECH.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    with served(tmp_path) as url:
+        exec(compile(code.replace("http://127.0.0.1:7860", url), "README.md", "exec"), {})
 
 
 def test_every_command_is_in_the_readme_and_the_other_way_round() -> None:

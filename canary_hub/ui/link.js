@@ -1,5 +1,6 @@
 // The address bar holds what the page shows. Parameters with an underscore are the page's own (theme and the like).
 window.canaryHub.showLink = (query) => {
+  if (!window.canaryHub.restored || new URLSearchParams(location.search).has("result")) return;
   const own = [...new URLSearchParams(location.search)].filter(([name]) => name.startsWith("_"));
   const rest = own.map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`);
   const whole = [query, ...rest].filter(Boolean).join("&");

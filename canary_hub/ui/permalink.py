@@ -20,6 +20,8 @@ from .transcribe import TranscribeTab
 
 SHOW = "(query) => window.canaryHub.showLink(query)"
 """Runs in the browser alone: puts the query string into the address bar."""
+RESTORED = "() => { window.canaryHub.restored = true; }"
+"""Runs in the browser alone: from now on the address follows the page; until then the page follows the address."""
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -33,6 +35,7 @@ class Permalink:
         self.hub = hub
         self.told = gr.HTML("", visible=False, elem_id="link-note")
         self.query = gr.Textbox("", visible="hidden", elem_id="link-query")
+        self.view = gr.State("transcribe")
 
     def listen(
         self,
@@ -52,16 +55,21 @@ class Permalink:
         self.transcribe, self.compare, self.shared = transcribe, compare, shared
         of_transcribe = [transcribe.detailed, *transcribe.picker.inputs]
         of_compare = [compare.detailed, compare.order, *compare.cards.inputs]
-        for view, inputs, link in (
+        every: list[tuple[View, list[Any], Any]] = [
             ("transcribe", of_transcribe, self._of_transcribe),
             ("compare", of_compare, self._of_compare),
-        ):
+        ]
+        for view, inputs, link in every:
+            tab = views[view]
+            asked = [self.view, *inputs]
             changes = [widget.change for widget in inputs]
-            gr.on([*changes, views[view].select], link, inputs, [self.query], trigger_mode="always_last", **QUIET)  # type: ignore[index]
+            gr.on(changes, _of_view(view, link), asked, [self.query], trigger_mode="always_last", **QUIET)
+            tab.select(_selected(view), None, [self.view], **QUIET).then(link, inputs, [self.query], **QUIET)
         self.query.change(None, [self.query], None, js=SHOW, **QUIET)
-        outputs = [self.told, tabs, transcribe.detailed, *transcribe.picker.outputs]
+        outputs = [self.told, tabs, self.view, transcribe.detailed, *transcribe.picker.outputs]
         outputs += [compare.detailed, compare.order, *compare.cards.outputs]
-        demo.load(self._restore, None, [*outputs, *(shared.outputs if shared else [])], **QUIET)
+        restored = demo.load(self._restore, None, [*outputs, *(shared.outputs if shared else [])], **QUIET)
+        restored.then(None, None, None, js=RESTORED, **QUIET)
 
     def _of_transcribe(self, details: bool, *values: Any) -> Any:
         return self._query(lambda: Link(lanes=(self.transcribe.picker.lane(values),), details=details))
@@ -93,11 +101,21 @@ class Permalink:
             compare = [link.details, AT_ONCE if link.at_once else IN_TURN, *self.compare.cards.show(forms)]
         return [
             gr.update(value=told, visible=bool(told)),
-            gr.Tabs(selected=link.view, visible=opened is None),
+            gr.Tabs(visible=False) if opened else gr.Tabs(selected=link.view) if link.lanes else gr.skip(),
+            link.view if link.lanes else gr.skip(),
             *_or_same(transcribe, 1 + len(self.transcribe.picker.outputs)),
             *_or_same(compare, 2 + len(self.compare.cards.outputs)),
             *_or_same(opened, len(self.shared.outputs) if self.shared else 0),
         ]
+
+
+def _selected(view: View) -> Any:
+    return lambda: view
+
+
+def _of_view(view: View, link: Any) -> Any:
+    """`link`, where that view is shown; fields of a hidden tab change too, when the page fills them."""
+    return lambda shown, *values: link(*values) if shown == view else gr.skip()
 
 
 def _or_same(values: Sequence[Any] | None, count: int) -> Sequence[Any]:

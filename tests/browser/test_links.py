@@ -120,6 +120,7 @@ def test_a_result_is_shared_opened_and_deleted(watched, fresh, with_audio):
     assert other.locator("#shared-body .ch-lane").count() == 1
     assert other.locator("#shared-speech").count() == int(with_audio)
     assert other.is_hidden("#run")
+    assert link.removeprefix("?") in other.url
     other.click("#shared-delete > button")
     other.fill("#shared-key textarea, #shared-key input", "wrong")
     other.click("#shared-key button")

@@ -1,0 +1,57 @@
+"""A family's tokenizer.json as the LLM backend needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from ..builtin.canary_qwen.tokenizer import ChatTokenizer
+from ..errors import WeightsError
+from ..protocols import Segment
+from ..weights import Checkpoint
+from .family import Family
+from .parts import read_json
+
+
+class Tokens(Protocol):
+    """What an LLM backend asks of a tokenizer."""
+
+    placeholder_id: int
+    pad_id: int
+    eos_ids: tuple[int, ...]
+
+    def encode(self, segments: Sequence[Segment]) -> list[int]:
+        """Prompt pieces -> ids; only a control piece becomes a control token."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """New ids -> text, without the ids that end or pad an answer."""
+        ...
+
+    def piece(self, id: int) -> str:
+        """The text of one id alone."""
+        ...
+
+
+class FamilyTokenizer(ChatTokenizer):
+    """tokenizer.json with the ids that end an answer from generation_config.json."""
+
+    def __init__(self, checkpoint: Checkpoint, family: Family) -> None:
+        super().__init__(checkpoint.file("tokenizer.json"), checkpoint.file("tokenizer_config.json"), family.token)
+        self.eos_ids = eos_ids(checkpoint)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Ids -> text without the ids that end or pad an answer."""
+        return super().decode(id for id in ids if id not in self.eos_ids)
+
+
+def eos_ids(checkpoint: Checkpoint) -> tuple[int, ...]:
+    """The ids that end an answer, as `generate` of transformers reads them.
+
+    Raises: WeightsError when generation_config.json is missing or names none.
+    """
+    path = checkpoint.file("generation_config.json")
+    ids = read_json(path).get("eos_token_id")
+    if ids is None:
+        raise WeightsError(f"{str(path)!r} names no eos_token_id.", "Without it no answer would end.")
+    return tuple(int(id) for id in ids) if isinstance(ids, list) else (int(ids),)

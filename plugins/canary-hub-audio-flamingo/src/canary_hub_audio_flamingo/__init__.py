@@ -1,0 +1,1 @@
+"""Audio Flamingo 3 as a stack of canary_hub."""

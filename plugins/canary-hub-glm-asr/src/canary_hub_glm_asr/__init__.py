@@ -1,0 +1,1 @@
+"""GLM-ASR as a stack of canary_hub."""

@@ -1,0 +1,1 @@
+"""Granite Speech as stacks of canary_hub."""

@@ -1,0 +1,1 @@
+"""Qwen2-Audio as a stack of canary_hub."""

@@ -1,0 +1,1 @@
+"""Qwen3-ASR as stacks of canary_hub."""

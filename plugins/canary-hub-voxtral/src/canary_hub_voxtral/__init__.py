@@ -1,0 +1,1 @@
+"""Voxtral as a stack of canary_hub."""

@@ -1,0 +1,38 @@
+"""The factories of the Voxtral components."""
+
+from __future__ import annotations
+
+from canary_hub.families.backend import FamilyBackend, load_llm
+from canary_hub.families.projector import FrameProjector, build_projector
+from canary_hub.families.whisper import WhisperEncoder, WhisperLogMel, build_encoder, build_log_mel
+from canary_hub.protocols import Build
+
+from .family import FAMILY, ROLE
+from .prompts import TranscribePrompt
+
+
+def log_mel(build: Build) -> WhisperLogMel:
+    """Whisper's front end over the whole clip, padded to a multiple of 30 s."""
+    return build_log_mel(build, FAMILY, joined=True)
+
+
+def encoder(build: Build) -> WhisperEncoder:
+    """Whisper's encoder as it is: 50 frames a second, the silence behind the audio heard like the audio."""
+    return build_encoder(build, FAMILY, pooled=False, masked=False)
+
+
+def projector(build: Build) -> FrameProjector:
+    """Four frames joined, then two linear layers."""
+    return build_projector(build, FAMILY)
+
+
+def prompt(build: Build) -> TranscribePrompt:
+    """The prompt template of the transcription mode."""
+    return TranscribePrompt()
+
+
+def llm(build: Build) -> FamilyBackend:
+    """The Ministral (3B) inside Voxtral, whose module in transformers is Llama's."""
+    from .tokenizer import VoxtralTokenizer
+
+    return FamilyBackend(load_llm(build, FAMILY), VoxtralTokenizer(build.weights[ROLE]))
