@@ -41,7 +41,7 @@ def values_of(picker: Picker, shown: list[Any]) -> list[Any]:
     [
         "nano",
         "nano max_new_tokens=50 adapter=false temperature=0.5",
-        'nano llm=canary/qwen3-peft before="Say \'this\': "',
+        "nano llm=canary/qwen3-peft before=\"Say 'this': \"",
         "nano projector=canary/scaled factor=0.25",
         'nano prompt-template=canary/context-prompt terms="Zo\u00eb, NeMo"',
         "canary-qwen-2.5b encoder=canary/fastconformer-local left_context=7",

@@ -10,6 +10,7 @@ from .api import endpoints
 from .api_components import components_endpoint
 from .api_inspect import inspect_endpoint
 from .compare_tab import CompareTab
+from .explore_tab import ExploreTab
 from .limits import QueueLimits, queued
 from .permalink import Permalink
 from .registry_tab import registry_tab
@@ -47,6 +48,8 @@ def page(hub: Hub, first: str) -> gr.Blocks:
                 transcribe = TranscribeTab(hub, first, shared)
             with gr.Tab("Compare", id="compare") as second_tab:
                 compare = CompareTab(hub, first, shared)
+            with gr.Tab("Explore", id="explore"):
+                ExploreTab(hub, first)
             with gr.Tab("Registry", id="registry"):
                 registry_tab(hub)
         if opened:
