@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; before torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 from canary_hub import Hub
 from canary_hub.specs import StackSpec, WeightsRef
