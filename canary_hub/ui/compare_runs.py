@@ -27,10 +27,15 @@ from ..lanes import Lane, parse_lane
 from ..pipeline import SegmentDone, StageDone, Token
 from ..specs import Stage, WeightsRef
 from .loading import download_progress, to_download
-from .runs import DOING, SHOW_EVERY, State, explain
+from .runs import DOING, State, explain
 from .zerogpu import gpu
 
 LaneState = Literal["waiting", "busy", "done", "stopped", "failed"]
+
+
+SHOW_EVERY = 0.15
+"""Seconds between two moments at least: all lanes are drawn anew each time, and a slow browser has to keep up with
+them and with a click on Stop."""
 
 
 @dataclass(frozen=True)
