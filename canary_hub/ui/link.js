@@ -6,7 +6,10 @@ window.canaryHub.showLink = (query) => {
   const whole = [query, ...rest].filter(Boolean).join("&");
   history.replaceState(history.state, "", `${location.pathname}${whole ? `?${whole}` : ""}${location.hash}`);
   // On a Space the page is a frame inside another one, whose address is the one that people copy.
-  if (window.parent !== window) window.parent.postMessage({ queryString: query }, "https://huggingface.co");
+  const around = "https://huggingface.co";
+  if (window.parent !== window && document.referrer.startsWith(around)) {
+    window.parent.postMessage({ queryString: query }, around);
+  }
 };
 
 // Anything with data-copy-link copies a link: "?..." one of this page, "" the page as it is, or (data-embed) code that

@@ -77,6 +77,17 @@ def test_a_link_to_three_lanes_restores_them(fresh):
     page.wait_for_function("new URLSearchParams(location.search).getAll('lane').length == 4")
 
 
+def test_a_link_works_in_a_frame_of_another_page(browser, page_url):
+    page = browser.new_page()
+    page.set_default_timeout(20_000)
+    page.set_content(f'<iframe src="{page_url}/?{THREE}" width="1200" height="800"></iframe>')
+    inside = page.frame_locator("iframe")
+    inside.locator("#lane-3").wait_for()
+    inside.locator("#lane-1-duplicate").click()
+    inside.locator("#lane-4").wait_for()
+    page.close()
+
+
 def test_what_a_link_names_in_vain_is_said(fresh):
     page = fresh("v=1&stack=nano&encoder=no/such<b>&max_new_tokens=9")
     page.wait_for_selector("#link-note .ch-failed")
