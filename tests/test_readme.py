@@ -53,7 +53,7 @@ def test_the_client_of_the_readme_gets_answers(tmp_path: Path, monkeypatch) -> N
 
 
 def test_every_command_is_in_the_readme_and_the_other_way_round() -> None:
-    named = set(re.findall(r"^canary-hub (\w+)", README, re.MULTILINE))
+    named = set(re.findall(r"^canary-hub ([\w-]+)", README, re.MULTILINE))
     assert named == {*COMMANDS, "train"}
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "bench": "bench",
     "eval": "evaluate",
     "explore": "explore",
+    "new-plugin": "new_plugin",
 }
 """Command -> the module of this package that defines it, imported when it is needed."""
 
@@ -38,7 +39,8 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
-            command: click.Command = getattr(importlib.import_module(f".{COMMANDS[cmd_name]}", __name__), cmd_name)
+            module = importlib.import_module(f".{COMMANDS[cmd_name]}", __name__)
+            command: click.Command = getattr(module, cmd_name.replace("-", "_"))
             return command
         self._take_plugin_commands(ctx)
         return super().get_command(ctx, cmd_name)
