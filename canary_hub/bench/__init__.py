@@ -1,0 +1,11 @@
+"""Speed and memory of a stack on the CPU, also with random weights of full size.
+
+Speed depends on the shapes and not on the values: a random checkpoint tells what the real one costs,
+without downloading it. Every run is a process of its own, so that imports,
+loading and peak memory are what a fresh start sees.
+"""
+
+from .report import UNITS, Agreement, Measures, Report
+from .run import bench
+
+__all__ = ["UNITS", "Agreement", "Measures", "Report", "bench"]
