@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from canary_hub import Hub, HubError
-from canary_hub.bench import Agreement, Measures, _same_choices, bench
+from canary_hub.bench import Agreement, Measures, bench
+from canary_hub.bench.one_run import same_choices
 from canary_hub.builtin.canary_qwen.layout import checkpoint_shapes
 from canary_hub.builtin.canary_qwen.options import Qwen3Call
 from canary_hub.random_checkpoint import write_random_checkpoint
@@ -154,18 +155,18 @@ def test_a_backend_is_led_along_the_expected_tokens(small_hub):
     import torch
 
     llm = small_hub.load("small", dtype="float32", device="cpu").component(Stage.LLM)
-    llm.tokenizer.eos_id = -1
+    llm.tokenizer.eos_ids = ()
     embeds = llm.embed(torch.arange(1, 11)[None])
 
     def answer(prompt: torch.Tensor, tokens: int):
         return llm.generate(prompt, torch.ones(prompt.shape[:2], dtype=torch.bool), Qwen3Call(max_new_tokens=tokens))
 
     own = [step.ids for step in answer(embeds, 5)]
-    assert _same_choices(llm, lambda: answer(embeds, 5), own) == 5
+    assert same_choices(llm, lambda: answer(embeds, 5), own) == 5
     other = [*own[:2], ((own[2][0] + 1) % 300,)]
     after = torch.cat([embeds, llm.embed(torch.tensor(other).T)], dim=1)
     led = other + [step.ids for step in answer(after, 2)]
-    assert _same_choices(llm, lambda: answer(embeds, 5), led) == 4
+    assert same_choices(llm, lambda: answer(embeds, 5), led) == 4
 
 
 def test_command_prints_a_table_and_writes_json(small_hub, tmp_path):

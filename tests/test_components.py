@@ -20,7 +20,7 @@ from canary_hub.audio import Waveform
 from canary_hub.builtin.canary_qwen import canary_components
 from canary_hub.builtin.canary_qwen.denoise_log_mel import spectral_gate
 from canary_hub.builtin.canary_qwen.options import MAX_TERM, MAX_TERMS, DenoiseLogMelBuild
-from canary_hub.builtin.canary_qwen.tokenizer import ChatTokenizer
+from canary_hub.causal_lm.chat_tokenizer import ChatTokenizer
 from canary_hub.errors import OptionError, WeightsError
 from canary_hub.options import validate
 from canary_hub.protocols import AudioSlot, Build, Text

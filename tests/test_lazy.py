@@ -51,6 +51,7 @@ FLOORS = [
         "options",
         "scoring",
         "catalogue",
+        "cpu",
     },
     {"plugins", "registry", "injection", "alignment", "lanes"},
     {"pool", "trace", "inspection", "sharing"},

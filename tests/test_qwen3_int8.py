@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from canary_hub import Hub, HubError
-from canary_hub.builtin.canary_qwen.cpu import RowLinear, forward_pass
 from canary_hub.builtin.canary_qwen.qwen3_int8 import CHUNK_ROWS, Int8RowLinear, Int8Weight, add_int8_rows, build
+from canary_hub.cpu import RowLinear, forward_pass
 from canary_hub.injection import Injected, inject
 from canary_hub.pipeline import Stack
 from canary_hub.protocols import Build, Step

@@ -10,7 +10,7 @@ import pytest
 from conftest import ORACLE, SHARED
 
 from canary_hub.builtin.canary_qwen.prompts import user_message
-from canary_hub.builtin.canary_qwen.tokenizer import ChatTokenizer
+from canary_hub.causal_lm.chat_tokenizer import ChatTokenizer
 from canary_hub.errors import WeightsError
 from canary_hub.protocols import AudioSlot, Text
 
@@ -28,7 +28,7 @@ def test_equals_the_real_tokenizer() -> None:
     tokenizer = ChatTokenizer(REAL / "tokenizer.json", REAL / "tokenizer_config.json", SLOT)
     golden = json.loads((SHARED / "oracle" / "qwen3_prompt_goldens.json").read_text())
     ids = golden["ids"]
-    assert (tokenizer.pad_id, tokenizer.eos_id, tokenizer.placeholder_id) == (ids["pad"], ids["eos"], ids["audio"])
+    assert (tokenizer.pad_id, tokenizer.eos_ids, tokenizer.placeholder_id) == (ids["pad"], (ids["eos"],), ids["audio"])
     compared = 0
     for prompt in golden["prompts"]:
         if [turn["role"] for turn in prompt["turns"]] == ["user"]:
@@ -63,7 +63,7 @@ def test_trusted_text_is_split_at_control_tokens(tiny: ChatTokenizer) -> None:
 
 def test_decode_strips_end_pad_and_placeholder_alone(tiny: ChatTokenizer) -> None:
     body = tiny.encode([Text("ask")])
-    assert tiny.decode([397, *body, tiny.eos_id, tiny.pad_id, tiny.placeholder_id]) == "<|im_start|>ask"
+    assert tiny.decode([397, *body, *tiny.eos_ids, tiny.pad_id, tiny.placeholder_id]) == "<|im_start|>ask"
 
 
 def test_broken_tokenizer_is_named(tmp_path: Path) -> None:

@@ -283,7 +283,7 @@ def _two_ways(llm: Any, prompt: Prompt) -> TwoWays | None:
     """transformers' generate with ids and with embeddings; None where the backend holds no such model."""
     import torch
 
-    from ..builtin.canary_qwen.cpu import forward_pass
+    from ..cpu import forward_pass
 
     model: Any = getattr(llm, "model", None)
     if not hasattr(model, "generate") or prompt.pad_id is None:

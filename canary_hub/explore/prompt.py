@@ -101,7 +101,7 @@ def _tokenized(subject: Subject, segments: Sequence[Segment]) -> Prompt:
     tokenizer = load_tokenizer(subject.build)
     ids = tokenizer.encode(segments)
     pieces = tuple(Piece(id, tokenizer.piece(id), id == tokenizer.placeholder_id) for id in ids)
-    return Prompt(pieces, "the stack's tokenizer", tokenizer.placeholder_id, (tokenizer.eos_id,), tokenizer.pad_id)
+    return Prompt(pieces, "the stack's tokenizer", tokenizer.placeholder_id, tokenizer.eos_ids, tokenizer.pad_id)
 
 
 def _rendered(subject: Subject) -> list[Segment]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import transformers
 
-from ..builtin.canary_qwen.cpu import ATTENTION
+from ..cpu import ATTENTION
 from ..errors import HubError, WeightsError
 from ..protocols import Build
 from ..weights import TensorFiles, assign, check_names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..causal_lm.options import GenerateCall
 from ..specs import ComponentSpec, Options, Stage, WeightsRef
 
 FUNCTIONS = {
@@ -21,7 +22,8 @@ def five(
     ids: Mapping[Stage, str],
     titles: Mapping[Stage, str],
     weights: Mapping[str, WeightsRef],
-    call_options: Mapping[Stage, type[Options]],
+    prompt_options: type[Options],
+    llm_options: type[Options] = GenerateCall,
     requires: tuple[str, ...] = (),
     install: str = "",
 ) -> list[ComponentSpec]:
@@ -29,6 +31,7 @@ def five(
 
     requires, install: what the LLM's tokenizer needs beside canary_hub.
     """
+    call_options = {Stage.PROMPT_TEMPLATE: prompt_options, Stage.LLM: llm_options}
     return [
         ComponentSpec(
             stage=stage,

@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
-
-from ..builtin.canary_qwen.tokenizer import ChatTokenizer
+from ..causal_lm.chat_tokenizer import ChatTokenizer
 from ..errors import WeightsError
-from ..protocols import Segment
 from ..weights import Checkpoint
 from .family import Family
 from .parts import read_json
-
-
-class Tokens(Protocol):
-    """What an LLM backend asks of a tokenizer."""
-
-    placeholder_id: int
-    pad_id: int
-    eos_ids: tuple[int, ...]
-
-    def encode(self, segments: Sequence[Segment]) -> list[int]:
-        """Prompt pieces -> ids; only a control piece becomes a control token."""
-        ...
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """New ids -> text, without the ids that end or pad an answer."""
-        ...
-
-    def piece(self, id: int) -> str:
-        """The text of one id alone."""
-        ...
 
 
 class FamilyTokenizer(ChatTokenizer):
@@ -39,10 +15,6 @@ class FamilyTokenizer(ChatTokenizer):
     def __init__(self, checkpoint: Checkpoint, family: Family) -> None:
         super().__init__(checkpoint.file("tokenizer.json"), checkpoint.file("tokenizer_config.json"), family.token)
         self.eos_ids = eos_ids(checkpoint)
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Ids -> text without the ids that end or pad an answer."""
-        return super().decode(id for id in ids if id not in self.eos_ids)
 
 
 def eos_ids(checkpoint: Checkpoint) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import WhisperFeatureExtractor
 
-from ..builtin.canary_qwen.cpu import forward_pass
+from ..cpu import forward_pass
 from ..protocols import Build
 from ..weights import module_bytes, parameter_count
 from .family import Family

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from transformers import ParakeetEncoder, ParakeetEncoderConfig
 
+from ...cpu import forward_pass
 from ...errors import WeightsError
 from ...protocols import Build
 from ...weights import assign, module_bytes, parameter_count
 from . import CHECKPOINT
 from .checkpoint import open_checkpoint
-from .cpu import forward_pass
 from .layout import encoder_name, get
 
 # Variants of NeMo's ConformerEncoder that transformers' module does not compute.

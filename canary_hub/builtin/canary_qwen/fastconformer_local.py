@@ -8,9 +8,9 @@ from typing import cast
 import torch
 from transformers import ParakeetEncoder
 
+from ...cpu import forward_pass
 from ...protocols import Build
 from . import fastconformer
-from .cpu import forward_pass
 from .local_attention import LocalAttention
 from .options import FastConformerLocalBuild
 

@@ -6,6 +6,7 @@ import re
 
 from pydantic import Field, field_validator
 
+from ...causal_lm.options import AdapterCall
 from ...specs import Options
 
 DEFAULT_BEFORE = "Transcribe the following: "
@@ -19,13 +20,10 @@ class ChatPromptCall(Options):
     after: str = Field("", max_length=10_000, description="Text after the audio")
 
 
-class Qwen3Call(Options):
+class Qwen3Call(AdapterCall):
     """How text is generated; greedy by default, as the model card asks."""
 
     max_new_tokens: int = Field(448, ge=1, le=4096, description="Longest answer per segment, in tokens")
-    temperature: float = Field(0.0, ge=0.0, le=2.0, description="0 is greedy; above, tokens are drawn")
-    seed: int = Field(0, ge=0, description="Seed for drawing tokens; unused when greedy")
-    adapter: bool = Field(True, description="LoRA on; off is the base LLM, as in LLM mode")
 
 
 class FastConformerLocalBuild(Options):

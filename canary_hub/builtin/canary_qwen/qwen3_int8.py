@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 
+from ...cpu import RowLinear
 from ...errors import HubError
 from ...protocols import Build
 from . import qwen3
-from .cpu import RowLinear
 
 KERNEL_BLOCK = 16
 ALIGNMENT = 32

@@ -8,11 +8,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import Qwen3ForCausalLM
 
+from ...cpu import speed_up_single_rows
 from ...protocols import Build
-from ...weights import assign, module_bytes
+from ...weights import assign
 from . import CHECKPOINT
 from .checkpoint import open_checkpoint
-from .cpu import speed_up_single_rows
 from .layout import get
 from .qwen3 import Qwen3Backend, embeddings, load_tokenizer, place_rope, qwen3_config
 
@@ -49,4 +49,4 @@ def build(build: Build) -> Qwen3Backend:
         else:
             adapted.disable_adapter_layers()
 
-    return Qwen3Backend(model, load_tokenizer(build), switch, module_bytes(adapted))
+    return Qwen3Backend(model, load_tokenizer(build), switch)

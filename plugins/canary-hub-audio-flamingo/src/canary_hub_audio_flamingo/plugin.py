@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from canary_hub.families.family import FILES
-from canary_hub.families.options import GenerateCall
 from canary_hub.families.specs import five
 from canary_hub.hookspecs import hookimpl
-from canary_hub.specs import ComponentSpec, Options, StackSpec, Stage, WeightsRef
+from canary_hub.specs import ComponentSpec, StackSpec, Stage, WeightsRef
 
 from .family import ROLE
 from .options import SoundPromptCall
@@ -44,8 +43,7 @@ TITLES = {
 @hookimpl
 def canary_components() -> Iterable[ComponentSpec]:
     """The five stages of Audio Flamingo 3."""
-    options: dict[Stage, type[Options]] = {Stage.PROMPT_TEMPLATE: SoundPromptCall, Stage.LLM: GenerateCall}
-    return five("canary_hub_audio_flamingo", IDS, TITLES, {ROLE: PUBLISHED}, options)
+    return five("canary_hub_audio_flamingo", IDS, TITLES, {ROLE: PUBLISHED}, SoundPromptCall)
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from canary_hub.families.backend import FamilyBackend
+from canary_hub.causal_lm.backend import CausalLMBackend
 
 FRAMED = re.compile(
     r"\s*(?:The spoken content of the audio is|The transcription of the audio is|The content of the input audio is)"
@@ -15,7 +15,7 @@ FRAMED = re.compile(
 """How the model was trained to answer with a transcript. Source: transformers 5.23 `processing_audioflamingo3.py`."""
 
 
-class AudioFlamingoBackend(FamilyBackend):
+class AudioFlamingoBackend(CausalLMBackend):
     """Writes 'The spoken content of the audio is "..."." when asked for a transcript."""
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from canary_hub.families.backend import FamilyBackend, build_llm
+from canary_hub.causal_lm.backend import CausalLMBackend
+from canary_hub.families.backend import build_llm
 from canary_hub.families.parts import Parts
 from canary_hub.families.projector import FrameProjector, build_projector
 from canary_hub.families.whisper import WhisperLogMel, build_log_mel
@@ -33,6 +34,6 @@ def prompt(build: Build) -> TranscribePrompt:
     return TranscribePrompt()
 
 
-def llm(build: Build) -> FamilyBackend:
+def llm(build: Build) -> CausalLMBackend:
     """The GLM (1.5B) inside GLM-ASR, whose module in transformers is Llama's."""
     return build_llm(build, FAMILY)

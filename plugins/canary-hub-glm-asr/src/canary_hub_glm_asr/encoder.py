@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from canary_hub.builtin.canary_qwen.cpu import forward_pass
+from canary_hub.cpu import forward_pass
 from canary_hub.families.windows import fold
 from canary_hub.weights import module_bytes, parameter_count
 

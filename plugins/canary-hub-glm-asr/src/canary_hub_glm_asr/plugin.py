@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from canary_hub.families.family import FILES
-from canary_hub.families.options import GenerateCall
 from canary_hub.families.specs import five
 from canary_hub.hookspecs import hookimpl
-from canary_hub.specs import ComponentSpec, Options, StackSpec, Stage, WeightsRef
+from canary_hub.specs import ComponentSpec, StackSpec, Stage, WeightsRef
 
 from .family import ROLE
 from .options import TranscribePromptCall
@@ -44,8 +43,7 @@ TITLES = {
 @hookimpl
 def canary_components() -> Iterable[ComponentSpec]:
     """The five stages of GLM-ASR."""
-    options: dict[Stage, type[Options]] = {Stage.PROMPT_TEMPLATE: TranscribePromptCall, Stage.LLM: GenerateCall}
-    return five("canary_hub_glm_asr", IDS, TITLES, {ROLE: NANO}, options)
+    return five("canary_hub_glm_asr", IDS, TITLES, {ROLE: NANO}, TranscribePromptCall)
 
 
 @hookimpl

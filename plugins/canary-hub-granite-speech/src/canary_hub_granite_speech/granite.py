@@ -7,25 +7,21 @@ does): the best token is the same, its probability is not. Here the logits are d
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from canary_hub.families.backend import CausalLM, FamilyBackend, load_llm
+from canary_hub.causal_lm.backend import AdapterBackend, MergedLinears
+from canary_hub.families.backend import CausalLM, load_llm
 from canary_hub.families.tokenizer import FamilyTokenizer
-from canary_hub.protocols import Build, RowStop, Segment, Step, Text
-from canary_hub.specs import Options
+from canary_hub.protocols import Build, Segment, Text
 
 from .family import FAMILY, ROLE
 from .lora import Lora, load_lora
-from .options import GraniteCall
 from .prompts import answer, turn
-
-Switch = Callable[[bool], None]
 
 
 class ScaledHead(torch.nn.Module):
@@ -42,43 +38,12 @@ class ScaledHead(torch.nn.Module):
         return logits
 
 
-class GraniteBackend(FamilyBackend):
-    """Granite with a speech adapter that can be switched off.
-
-    switch: turns the adapter on or off; it is on at first.
-    extra_bytes: weights kept beside those in use.
-    """
-
-    def __init__(self, model: CausalLM, tokenizer: FamilyTokenizer, switch: Switch, extra_bytes: int = 0) -> None:
-        super().__init__(model, tokenizer)
-        self.nbytes += extra_bytes
-        self._switch = switch
-        self._adapter_on = True
-        self._lock = threading.Lock()
-
-    def generate(
-        self,
-        inputs_embeds: torch.Tensor,
-        attention_mask: torch.Tensor,
-        options: Options,
-        stop: RowStop | None = None,
-        attention: bool = False,
-    ) -> Iterator[Step]:
-        """As every family's; one generation at a time, since the adapter is a state of the module."""
-        assert isinstance(options, GraniteCall)
-        with self._lock:
-            if options.adapter is not self._adapter_on:
-                self._switch(options.adapter)
-                self._adapter_on = options.adapter
-            yield from super().generate(inputs_embeds, attention_mask, options, stop, attention)
+class GraniteBackend(AdapterBackend):
+    """Granite with a speech adapter that can be switched off."""
 
     def chat_segments(self, message: str) -> Sequence[Segment]:
         """A user message as a chat prompt without audio."""
         return answer(turn("user", [Text(message)]))
-
-    def chat_options(self, options: Options) -> Options:
-        """LLM mode runs without the adapter, as transformers' `generate` does without audio."""
-        return options.model_copy(update={"adapter": False})
 
 
 def _load(build: Build) -> tuple[CausalLM, Lora | None]:
@@ -91,22 +56,15 @@ def build_merged(build: Build) -> GraniteBackend:
     """Factory of granite-speech/granite: scaling * B A is added at load, and the base weights stay beside (mapped
     from the file), so that the adapter can be switched off."""
     model, lora = _load(build)
-    linears = dict(model.model.named_modules())
-    wrapped: list[tuple[Any, torch.nn.Parameter, torch.nn.Parameter]] = []
-    for name, (a, b) in (lora.pairs if lora else {}).items():
-        linear: Any = linears[name]
-        base = linear.weight
-        update = b.to(base.device, torch.float32) @ a.to(base.device, torch.float32)
-        merged = (base.float() + lora.scaling * update).to(base.dtype) if lora else base
-        wrapped.append((linear, base, torch.nn.Parameter(merged, requires_grad=False)))
-
-    def switch(on: bool) -> None:
-        for linear, base, merged in wrapped:
-            linear.weight = merged if on else base
-
-    switch(True)
+    linears = MergedLinears()
+    if lora:
+        for name, (a, b) in lora.pairs.items():
+            linear: Any = model.model.get_submodule(name)
+            base = linear.weight
+            update = b.to(base.device, torch.float32) @ a.to(base.device, torch.float32)
+            linears.merge(linear, (base.float() + lora.scaling * update).to(base.dtype))
     tokenizer = FamilyTokenizer(build.weights[ROLE], FAMILY)
-    return GraniteBackend(model, tokenizer, switch, sum(base.nbytes for _, base, _ in wrapped))
+    return GraniteBackend(model, tokenizer, linears.switch, linears.base_bytes)
 
 
 def build_peft(build: Build) -> GraniteBackend:

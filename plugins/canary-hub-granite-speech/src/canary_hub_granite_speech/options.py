@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from canary_hub.families.options import GenerateCall
 from canary_hub.specs import Options
 
 
@@ -22,9 +21,3 @@ class SpeechPromptCall(Options):
         max_length=10_000,
         description="What to do with the audio; the model card's words by default",
     )
-
-
-class GraniteCall(GenerateCall):
-    """How text is generated, and whether the speech adapter takes part."""
-
-    adapter: bool = Field(True, description="LoRA on; off is the Granite LLM that it was trained for")

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from canary_hub.causal_lm.options import AdapterCall
 from canary_hub.families.family import FILES
 from canary_hub.families.specs import five
 from canary_hub.hookspecs import hookimpl
-from canary_hub.specs import ComponentSpec, Options, StackSpec, Stage, WeightsRef
+from canary_hub.specs import ComponentSpec, StackSpec, Stage, WeightsRef
 
 from .family import ROLE
-from .options import GraniteCall, SpeechPromptCall
+from .options import SpeechPromptCall
 
 CANARY_HUB_API = 1
 
@@ -55,8 +56,9 @@ TITLES = {
 @hookimpl
 def canary_components() -> Iterable[ComponentSpec]:
     """The five stages of Granite Speech, and the live adapter as a second LLM backend."""
-    options: dict[Stage, type[Options]] = {Stage.PROMPT_TEMPLATE: SpeechPromptCall, Stage.LLM: GraniteCall}
-    *others, merged = five(_HERE, IDS, TITLES, {ROLE: LARGE}, options, requires=("peft",), install="pip install peft")
+    *others, merged = five(
+        _HERE, IDS, TITLES, {ROLE: LARGE}, SpeechPromptCall, AdapterCall, requires=("peft",), install="pip install peft"
+    )
     live = replace(
         merged,
         id="granite-speech/granite-peft",

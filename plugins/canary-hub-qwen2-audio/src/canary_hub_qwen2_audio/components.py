@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from canary_hub.families.backend import FamilyBackend, build_llm
+from canary_hub.causal_lm.backend import CausalLMBackend
+from canary_hub.families.backend import build_llm
 from canary_hub.families.projector import FrameProjector, build_projector
 from canary_hub.families.whisper import WhisperEncoder, WhisperLogMel, build_encoder, build_log_mel
 from canary_hub.protocols import Build
@@ -31,6 +32,6 @@ def prompt(build: Build) -> AudioPrompt:
     return AudioPrompt()
 
 
-def llm(build: Build) -> FamilyBackend:
+def llm(build: Build) -> CausalLMBackend:
     """The Qwen (7B) inside Qwen2-Audio."""
     return build_llm(build, FAMILY)

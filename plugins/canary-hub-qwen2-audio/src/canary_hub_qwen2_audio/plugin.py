@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from canary_hub.families.family import FILES
-from canary_hub.families.options import GenerateCall
 from canary_hub.families.specs import five
 from canary_hub.hookspecs import hookimpl
-from canary_hub.specs import ComponentSpec, Options, StackSpec, Stage, WeightsRef
+from canary_hub.specs import ComponentSpec, StackSpec, Stage, WeightsRef
 
 from .family import ROLE
 from .options import AudioPromptCall
@@ -44,8 +43,7 @@ TITLES = {
 @hookimpl
 def canary_components() -> Iterable[ComponentSpec]:
     """The five stages of Qwen2-Audio."""
-    options: dict[Stage, type[Options]] = {Stage.PROMPT_TEMPLATE: AudioPromptCall, Stage.LLM: GenerateCall}
-    return five("canary_hub_qwen2_audio", IDS, TITLES, {ROLE: INSTRUCT}, options)
+    return five("canary_hub_qwen2_audio", IDS, TITLES, {ROLE: INSTRUCT}, AudioPromptCall)
 
 
 @hookimpl

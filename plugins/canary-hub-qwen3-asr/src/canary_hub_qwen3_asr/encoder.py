@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from canary_hub.builtin.canary_qwen.cpu import forward_pass
+from canary_hub.cpu import forward_pass
 from canary_hub.errors import WeightsError
 from canary_hub.families.parts import Parts
 from canary_hub.protocols import Build

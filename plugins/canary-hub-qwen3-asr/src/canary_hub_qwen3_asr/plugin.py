@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from canary_hub.causal_lm.options import GenerateCall
 from canary_hub.families.family import FILES
-from canary_hub.families.options import GenerateCall
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import ComponentSpec, StackSpec, Stage, WeightsRef
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from canary_hub.families.backend import CausalLM, FamilyBackend, load_llm
+from canary_hub.causal_lm.backend import CausalLMBackend
+from canary_hub.families.backend import CausalLM, load_llm
 from canary_hub.families.tokenizer import FamilyTokenizer
 from canary_hub.protocols import Build
 
@@ -12,7 +13,7 @@ from .family import FAMILY, ROLE
 from .prompts import ASR_TEXT
 
 
-class Qwen3ASRBackend(FamilyBackend):
+class Qwen3ASRBackend(CausalLMBackend):
     """Writes "language English<asr_text>the transcript", or the transcript alone where the prompt says the language."""
 
     def __init__(self, model: CausalLM, tokenizer: FamilyTokenizer) -> None:

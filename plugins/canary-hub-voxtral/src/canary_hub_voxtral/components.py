@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from canary_hub.families.backend import FamilyBackend, load_llm
+from canary_hub.causal_lm.backend import CausalLMBackend
+from canary_hub.families.backend import load_llm
 from canary_hub.families.projector import FrameProjector, build_projector
 from canary_hub.families.whisper import WhisperEncoder, WhisperLogMel, build_encoder, build_log_mel
 from canary_hub.protocols import Build
@@ -31,8 +32,8 @@ def prompt(build: Build) -> TranscribePrompt:
     return TranscribePrompt()
 
 
-def llm(build: Build) -> FamilyBackend:
+def llm(build: Build) -> CausalLMBackend:
     """The Ministral (3B) inside Voxtral, whose module in transformers is Llama's."""
     from .tokenizer import VoxtralTokenizer
 
-    return FamilyBackend(load_llm(build, FAMILY), VoxtralTokenizer(build.weights[ROLE]))
+    return CausalLMBackend(load_llm(build, FAMILY), VoxtralTokenizer(build.weights[ROLE]))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from canary_hub.families.options import GenerateCall
 from canary_hub.families.specs import five
 from canary_hub.hookspecs import hookimpl
-from canary_hub.specs import ComponentSpec, Options, StackSpec, Stage, WeightsRef
+from canary_hub.specs import ComponentSpec, StackSpec, Stage, WeightsRef
 
 from .family import ROLE
 from .options import InstructPromptCall, TranscribePromptCall
@@ -44,7 +43,6 @@ TITLES = {
 @hookimpl
 def canary_components() -> Iterable[ComponentSpec]:
     """The five stages of Voxtral, and a second prompt template for questions."""
-    options: dict[Stage, type[Options]] = {Stage.PROMPT_TEMPLATE: TranscribePromptCall, Stage.LLM: GenerateCall}
     here = "canary_hub_voxtral"
     instruct = ComponentSpec(
         stage=Stage.PROMPT_TEMPLATE,
@@ -54,8 +52,16 @@ def canary_components() -> Iterable[ComponentSpec]:
         contract=f"{here}.family:prompt",
         call_options=InstructPromptCall,
     )
-    needs, install = ("mistral_common",), "pip install mistral-common"
-    return [*five(here, IDS, TITLES, {ROLE: MINI}, options, needs, install), instruct]
+    stages = five(
+        here,
+        IDS,
+        TITLES,
+        {ROLE: MINI},
+        TranscribePromptCall,
+        requires=("mistral_common",),
+        install="pip install mistral-common",
+    )
+    return [*stages, instruct]
 
 
 @hookimpl

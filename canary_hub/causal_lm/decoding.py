@@ -1,23 +1,24 @@
-"""The decoding loop over a Qwen3 module: one step per token, for a left-padded batch."""
+"""The decoding loop over a causal LM of transformers: one step per token, for a left-padded batch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import torch
-from transformers import DynamicCache, Qwen3ForCausalLM
+from transformers import DynamicCache
 
-from ...protocols import RowStop, Step
-from .cpu import forward_pass
+from ..cpu import forward_pass
+from ..protocols import RowStop, Step
 
 
 @torch.inference_mode()
 def decode(
-    model: Qwen3ForCausalLM,
+    model: Any,
     inputs_embeds: torch.Tensor,
     attention_mask: torch.Tensor,
-    eos_id: int,
+    eos_ids: Collection[int],
     pad_id: int,
     max_new_tokens: int,
     temperature: float = 0.0,
@@ -28,6 +29,7 @@ def decode(
     """Prefill, then one `Step` per token until every row has ended, or `max_new_tokens`.
 
     Args:
+        model: with `model`, `lm_head` and `config`, and `cpu.ATTENTION` as its attention.
         inputs_embeds: (B, L, H), left-padded.
         attention_mask: (B, L) bool, False in the padding.
         temperature: 0 takes the most probable token, above 0 draws with `seed`.
@@ -73,7 +75,7 @@ def decode(
         for row, id in enumerate(ids.tolist()):
             if open_rows[row]:
                 new[row].append(id)
-                open_rows[row] = id != eos_id and not (stop is not None and stop(row, new[row]))
+                open_rows[row] = id not in eos_ids and not (stop is not None and stop(row, new[row]))
         if not any(open_rows):
             return
         # Rows that stopped go on as pad, like in transformers' generate.

@@ -11,8 +11,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from ...errors import WeightsError
-from ...protocols import AudioSlot, Segment, Text
+from ..errors import WeightsError
+from ..protocols import AudioSlot, Segment, Text
 
 
 class ChatTokenizer:
@@ -33,9 +33,8 @@ class ChatTokenizer:
         self.placeholder = placeholder
         known = self._tokenizer.token_to_id(placeholder)
         self.placeholder_id: int = self._tokenizer.get_vocab_size() if known is None else known
-        self.eos_id = self._config_id(config, "eos_token")
+        self.eos_ids: tuple[int, ...] = (self._config_id(config, "eos_token"),)
         self.pad_id = self._config_id(config, "pad_token")
-        self._skipped = {self.eos_id, self.pad_id, self.placeholder_id}
         added = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
         self._control = re.compile("(" + "|".join(map(re.escape, sorted({placeholder, *added}, reverse=True))) + ")")
 
@@ -92,5 +91,6 @@ class ChatTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Ids -> text without end, pad and placeholder: NeMo strips only these, not every special token."""
-        text: str = self._tokenizer.decode([id for id in ids if id not in self._skipped], skip_special_tokens=False)
+        skipped = {*self.eos_ids, self.pad_id, self.placeholder_id}
+        text: str = self._tokenizer.decode([id for id in ids if id not in skipped], skip_special_tokens=False)
         return text
