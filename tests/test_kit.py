@@ -16,48 +16,65 @@ from canary_hub import Hub
 from canary_hub.cli import main
 from canary_hub.cli.new_plugin import plugin_files
 from canary_hub.specs import Stage
-from canary_hub.testing import ComponentConformance, hub, tmp_plugin  # noqa: F401
+from canary_hub.testing import (  # noqa: F401
+    EncoderConformance,
+    LLMConformance,
+    PreprocessorConformance,
+    ProjectorConformance,
+    PromptTemplateConformance,
+    hub,
+    tmp_plugin,
+)
 
 SPEECH = ORACLE / "audio" / "slice1p3.wav"
 
 
-class OverTheOracle(ComponentConformance):
+CONFORMANCE = {
+    Stage.PREPROCESSOR: PreprocessorConformance,
+    Stage.ENCODER: EncoderConformance,
+    Stage.PROJECTOR: ProjectorConformance,
+    Stage.PROMPT_TEMPLATE: PromptTemplateConformance,
+    Stage.LLM: LLMConformance,
+}
+
+
+class OverTheOracle:
     def weights(self, folder: Path) -> Mapping[str, Path]:
         return {"canary": ORACLE / "checkpoint", "canary-llm": ORACLE / "llm"}
 
 
-class TestLogMel(OverTheOracle):
+class TestLogMel(OverTheOracle, PreprocessorConformance):
     component = "canary/log-mel"
     atol = 1e-3  # of features with a standard deviation of 1
 
 
-class TestLibrosaLogMel(OverTheOracle):
+class TestLibrosaLogMel(OverTheOracle, PreprocessorConformance):
     component = "librosa/log-mel"
     atol = 1e-3
 
 
-class TestFastConformer(OverTheOracle):
+class TestFastConformer(OverTheOracle, EncoderConformance):
     component = "canary/fastconformer"
 
 
-class TestFastConformerLocal(OverTheOracle):
+class TestFastConformerLocal(OverTheOracle, EncoderConformance):
     component = "canary/fastconformer-local"
 
 
-class TestScaled(OverTheOracle):
+class TestScaled(OverTheOracle, ProjectorConformance):
     component = "canary/scaled"
     build_options = {"factor": 0.5}  # noqa: RUF012
 
 
-class TestCustomPrompt(OverTheOracle):
+class TestCustomPrompt(OverTheOracle, PromptTemplateConformance):
     component = "canary/custom-prompt"
 
 
-class TestQwen3(OverTheOracle):
+class TestQwen3(OverTheOracle, LLMConformance):
     component = "canary/qwen3"
 
 
-class TestQwen3Peft(OverTheOracle):
+class TestQwen3Peft(OverTheOracle, LLMConformance):
     component = "canary/qwen3-peft"
 
 
@@ -97,7 +114,7 @@ def test_what_is_broken_fails(
     (tmp_path / f"{name}.py").write_text(source.replace(good, bad))
     monkeypatch.syspath_prepend(tmp_path)
 
-    class Case(ComponentConformance):
+    class Case(CONFORMANCE[stage]):
         component = "canary/mine" if bad == "canary/mine" else f"broken/{stage.value}"
         plugin = name
 
@@ -109,7 +126,7 @@ def test_what_is_broken_fails(
 
 
 def test_a_missing_dependency_with_its_hint_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Case(OverTheOracle):
+    class Case(OverTheOracle, LLMConformance):
         component = "canary/qwen3-peft"
 
     case = Case()
@@ -117,7 +134,7 @@ def test_a_missing_dependency_with_its_hint_passes(tmp_path: Path, monkeypatch: 
 
 
 def test_weights_that_the_test_forgot_are_named(tmp_path: Path) -> None:
-    class Case(ComponentConformance):
+    class Case(EncoderConformance):
         component = "canary/fastconformer"
 
     with pytest.raises(AssertionError, match="reads weights canary, canary-llm"):

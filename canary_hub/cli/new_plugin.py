@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from string import Template
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -40,9 +41,12 @@ def new_plugin(ctx: click.Context, /, name: str, stage: str, out: Path, **given:
         raise OptionError(f"{str(folder)!r} exists already.", "Choose another name, or another folder with --out.")
     files = plugin_files(namespace, Stage(stage))
     try:
-        for path, text in files.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text, "utf-8")
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".", suffix=".part", dir=out) as part:  # half a plugin is never met
+            for path, text in files.items():
+                (Path(part) / folder.name / path).parent.mkdir(parents=True, exist_ok=True)
+                (Path(part) / folder.name / path).write_text(text, "utf-8")
+            (Path(part) / folder.name).rename(folder)
     except OSError as error:
         raise OptionError(
             f"{str(folder)!r} cannot be written: {error}.", "Choose another folder with --out."
@@ -60,6 +64,7 @@ def plugin_files(namespace: str, stage: Stage) -> dict[str, str]:
         "package": package,
         "stage": stage.value,
         "id": id,
+        "conformance": f"{_class_name(stage)}Conformance",
     }
 
     def filled(template: str) -> str:
@@ -73,3 +78,8 @@ def plugin_files(namespace: str, stage: Stage) -> dict[str, str]:
         f"src/{package}/plugin.py": source.replace(f"fake/{stage.value}", id),
         f"tests/test_{package.removeprefix('canary_hub_')}.py": filled("test.py.txt"),
     }
+
+
+def _class_name(stage: Stage) -> str:
+    """As `canary_hub.testing` writes it."""
+    return "LLM" if stage is Stage.LLM else stage.value.title().replace("-", "")

@@ -1,8 +1,8 @@
-"""For plugin authors: a conformance test class, fixtures and a fake for every stage. Needs pytest.
+"""For plugin authors: a conformance test class and a fake for every stage, and fixtures. Needs pytest.
 
-from canary_hub.testing import ComponentConformance
+from canary_hub.testing import EncoderConformance
 
-class TestMine(ComponentConformance):
+class TestMine(EncoderConformance):
     component = "my/encoder"
     plugin = "canary_hub_mine.plugin"
 """
@@ -11,7 +11,21 @@ import pytest
 
 pytest.register_assert_rewrite("canary_hub.testing.conformance")
 
-from .conformance import ComponentConformance  # noqa: E402
+from .conformance import (  # noqa: E402
+    EncoderConformance,
+    LLMConformance,
+    PreprocessorConformance,
+    ProjectorConformance,
+    PromptTemplateConformance,
+)
 from .fixtures import hub, tmp_plugin  # noqa: E402
 
-__all__ = ["ComponentConformance", "hub", "tmp_plugin"]
+__all__ = [
+    "EncoderConformance",
+    "LLMConformance",
+    "PreprocessorConformance",
+    "ProjectorConformance",
+    "PromptTemplateConformance",
+    "hub",
+    "tmp_plugin",
+]

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -130,6 +130,8 @@ def held_bytes(component: Any) -> int:
             todo += item
         elif isinstance(item, FunctionType):
             todo += [cell.cell_contents for cell in item.__closure__ or ()]
+        elif isinstance(item, MethodType):
+            todo.append(item.__self__)
         elif not isinstance(item, type | ModuleType):
             todo += getattr(item, "__dict__", {}).values()
     return sum(found.values())
