@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(folder: Path, **settings: Any) -> Iterator[str]:
-    """Its address; uploads are kept in `folder`."""
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+def served(**settings: Any) -> Iterator[str]:
+    """Its address."""
     port = free_port()
     demo = build_demo(Hub(STACKS), "nano")
     settings = {**launch_settings(), "server_name": "127.0.0.1", "server_port": port, "quiet": True, **settings}
@@ -60,10 +58,8 @@ def serving(folder: Path, *options: str) -> Iterator[tuple[str, str]]:
         assert program.poll() is None, log.read_text()
         yield f"http://127.0.0.1:{port}", log.read_text()
     finally:
-        program.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            program.wait(20)
         program.kill()
+        program.wait()
 
 
 def endless_steps() -> list[int]:

@@ -19,6 +19,12 @@ ORACLE = Path(__file__).parent / "oracle" / "set_a"
 SHARED = ROOT.parent / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def gradio_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where pages keep uploads. One for all pages of a process: gradio reads it at every request."""
+    os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("gradio"))
+
+
 @pytest.fixture(scope="session")
 def oracle() -> Path:
     """The oracle set with goldens that NeMo computed: checkpoint/, llm/, audio/, golden/."""

@@ -17,8 +17,8 @@ SEVEN = DIGITS / "seven.flac"
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("uploads")) as address:
+def url():
+    with served() as address:
         yield address
 
 

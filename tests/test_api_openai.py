@@ -18,12 +18,12 @@ openai = pytest.importorskip("openai", reason='pip install "canary-hub[test]"')
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
+def url():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CANARY_HUB_MAX_FILE_MB", "2")
         patch.setenv("CANARY_HUB_MAX_SECONDS", "20")
         patch.setenv("CANARY_HUB_QUEUE", "1")
-        with served(tmp_path_factory.mktemp("uploads")) as address:
+        with served() as address:
             yield address
 
 
@@ -238,9 +238,9 @@ def test_it_waits_for_a_run_of_the_page(client, url, speech):
     assert ask(client, speech).text == speech[2].text
 
 
-def test_one_visitors_share(tmp_path, speech, monkeypatch):
+def test_one_visitors_share(speech, monkeypatch):
     monkeypatch.setenv("CANARY_HUB_PER_VISITOR", "1")
-    with served(tmp_path) as url:
+    with served() as url:
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0)
         with ask(client, speech, model="endless", stream=True) as stream:
             next(stream)
@@ -248,8 +248,8 @@ def test_one_visitors_share(tmp_path, speech, monkeypatch):
                 ask(client, speech)
 
 
-def test_a_page_with_a_login_wants_its_password(tmp_path, speech):
-    with served(tmp_path, auth=("ada", "correct horse")) as url:
+def test_a_page_with_a_login_wants_its_password(speech):
+    with served(auth=("ada", "correct horse")) as url:
         for key in ("wrong", "ada"):
             with pytest.raises(openai.AuthenticationError, match="Give its password"):
                 openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0).models.list()

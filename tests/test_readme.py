@@ -48,7 +48,7 @@ def test_the_client_of_the_readme_gets_answers(tmp_path: Path, monkeypatch) -> N
     (code,) = [block for block in blocks("python") if "gradio_client" in block]
     (tmp_path / "talk.wav").write_bytes(SPEECH.read_bytes())
     monkeypatch.chdir(tmp_path)
-    with served(tmp_path) as url:
+    with served() as url:
         exec(compile(code.replace("http://127.0.0.1:7860", url), "README.md", "exec"), {})
 
 

@@ -16,7 +16,6 @@ def page_url(tmp_path_factory) -> Iterator[str]:
     """The page with the stacks of plugins/page_stacks.py, served from this process."""
     import os
 
-    os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("gradio"))
     os.environ["CANARY_HUB_SHARE_DIR"] = str(tmp_path_factory.mktemp("shared"))
     from canary_hub import Hub
     from canary_hub.ui import build_demo, launch_settings
