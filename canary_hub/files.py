@@ -1,0 +1,34 @@
+"""Files that are read again: written beside their place, then renamed, so that a reader never meets half a one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A path to write to instead of `path`, which becomes `path` when the block ends without an error.
+
+    Its folder is made where it is missing. A kill leaves a hidden `.NAME.PID.part` behind, which nothing reads.
+    Raises: OSError.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield part
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write `content` as UTF-8 with its line ends as they are; the file is the old one or the whole new one.
+
+    Raises: OSError.
+    """
+    with beside(path) as part:
+        part.write_text(content, "utf-8", newline="")
