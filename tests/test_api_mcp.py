@@ -10,18 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from api_server import DIGITS, serving
 from click.testing import CliRunner
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 
 from canary_hub.cli import main
-
-pytest.importorskip("mcp", reason='pip install "canary-hub[mcp]"')
 
 
 @pytest.fixture(scope="module")
 def call(tmp_path_factory):
     """Ask the server: a tool's name and arguments, or nothing for the list of tools."""
-    from mcp import ClientSession
-    from mcp.client.streamable_http import streamable_http_client
-
     with serving(tmp_path_factory.mktemp("serve"), "--mcp") as (url, _):
 
         async def asked(tool, arguments):

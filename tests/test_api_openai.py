@@ -8,13 +8,12 @@ import threading
 import time
 
 import httpx
+import openai
 import pytest
 from api_server import DIGITS, endless_steps, served
 
 import canary_hub
 from canary_hub.ui import turns
-
-openai = pytest.importorskip("openai", reason='pip install "canary-hub[test]"')
 
 
 @pytest.fixture(scope="module")

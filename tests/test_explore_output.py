@@ -106,7 +106,6 @@ def test_bad_input_is_answered_in_words(arguments: list[str], message: str) -> N
 
 
 def test_plots_are_written(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     result = CliRunner().invoke(main, ["explore", "injection", "--audio", str(SHORT), "--plots", str(tmp_path / "new")])
     assert result.exit_code == 0, result.output
     written = sorted((tmp_path / "new").iterdir())
@@ -116,7 +115,6 @@ def test_plots_are_written(tmp_path: Path) -> None:
 
 
 def test_charts_draw_what_they_hold() -> None:
-    pytest.importorskip("matplotlib")
     from canary_hub.explore.plots import draw
 
     lines = tuple(Series(f"layer {i}", (0.0, 1.0), (float(i), 2.0)) for i in range(28))

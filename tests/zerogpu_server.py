@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 class ZeroGpuServer(ThreadingHTTPServer):
     """Hands out a GPU, or refuses: `answer` is "yes", "busy", "quota" or "too long".
 
-    asked: seconds, by request. calls: paths, in their order.
+    asked: seconds, by request; tokens: of the visitor each was for. calls: paths, in their order.
     """
 
     daemon_threads = True
@@ -29,6 +29,7 @@ class ZeroGpuServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.answer = "yes"
         self.asked: list[int] = []
+        self.tokens: list[str | None] = []
         self.calls: list[str] = []
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -46,7 +47,9 @@ class Answers(BaseHTTPRequestHandler):
         self.server.calls.append(url.path)
         if url.path != "/schedule":
             return self.reply(200, "{}")
-        self.server.asked.append(int(parse_qs(url.query)["durationSeconds"][0]))
+        query = parse_qs(url.query)
+        self.server.asked.append(int(query["durationSeconds"][0]))
+        self.server.tokens.append(query.get("token", [None])[0])
         if self.server.answer == "busy":
             return self.reply(200, "event: failed\n\n", "text/event-stream")
         if self.server.answer != "yes":

@@ -38,7 +38,8 @@ def endless_steps():
 @pytest.fixture(scope="session")
 def browser() -> Iterator[object]:
     """Headless Chromium whose microphone plays speech.wav."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    from playwright import sync_api as playwright
+
     path = next((path for path in BROWSERS if Path(path).exists()), None)
     with playwright.sync_playwright() as session:
         if path is None and not Path(session.chromium.executable_path).exists():

@@ -17,8 +17,6 @@ from canary_hub.pipeline import Stack
 from canary_hub.protocols import AudioSlot, Text
 from canary_hub.specs import Stage
 
-pytest.importorskip("mistral_common", reason="Voxtral's tokenizer is read by mistral-common")
-
 CONTROL = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AUDIO]", "[BEGIN_AUDIO]", "<pad>", "[TRANSCRIBE]"]
 AUDIO = CONTROL.index("[AUDIO]")
 
