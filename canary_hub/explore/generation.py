@@ -123,9 +123,7 @@ def explore(
         with subject.load() as loaded:
             return _with_weights(subject, loaded, audio)
     if not subject.in_published_layout:
-        raise HubError(
-            f"Stack {subject.spec.name} needs its weights to be explored.", f"{subject.missing.capitalize()}."
-        )
+        raise HubError(f"Stack {subject.spec.name} needs its weights to be explored.", f"{subject.missing}.")
     _, options = build_and_call(subject.llm, subject.spec.options.get(Stage.LLM, {}))
     limits = (f"Tokens, probabilities and times need the weights. {subject.missing}.",)
     return _found(subject, prompt_without_weights(subject), options, limits)

@@ -106,9 +106,7 @@ def explore(
                 table = loaded.component(Stage.LLM).embed
                 return _found(subject, prompt, waves, clips, table, limits)
     if not subject.in_published_layout:
-        raise HubError(
-            f"Stack {subject.spec.name} needs its weights to be explored.", f"{subject.missing.capitalize()}."
-        )
+        raise HubError(f"Stack {subject.spec.name} needs its weights to be explored.", f"{subject.missing}.")
     rate = int(get(subject.config, "perception.preprocessor.sample_rate"))
     wave, limits = first_window(subject.spec, rate, audio)
     waves = _beginnings(wave)

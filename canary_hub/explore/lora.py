@@ -140,6 +140,11 @@ def explore(
     import torch
 
     subject = Subject(hub, stack, dtype, device)
+    if subject.family is not None:
+        raise HubError(
+            f"Stack {subject.spec.name} has no LoRA in the layout of nvidia/canary-qwen-2.5b, the only one shown here.",
+            "Choose nano or canary-qwen-2.5b.",
+        )
     if not subject.in_published_layout or not subject.config.get("lora"):
         raise HubError(
             f"The LLM of stack {subject.spec.name} ({subject.llm.id}) has no LoRA section in a config.json.",

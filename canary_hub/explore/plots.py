@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import HubError
+from ..files import beside
 from .report import Chart, Section, count
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def write(sections: Iterable[Section], folder: Path, prefix: str) -> list[Path]:
         figure = draw(chart)
         path = folder / f"{prefix}-{chart.name}.png"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=120)
+            with beside(path) as part:
+                figure.savefig(part, dpi=120, format="png")
         except OSError as error:
             raise HubError(f"{str(path)!r} cannot be written: {error}.", "Choose another --plots folder.") from error
         written.append(path)

@@ -112,7 +112,7 @@ def explore(hub: Hub, stack: str | StackSpec, *, dtype: str | None = None, devic
     modules = tuple(_walk(model, "", 0, 1, parameters, owners))
     return Qwen(
         stack=subject.spec.name,
-        limits=(),
+        limits=subject.assumed,
         architecture=type(model).__name__,
         vocab_size=int(read.vocab_size),
         hidden_size=int(read.hidden_size),
@@ -124,7 +124,7 @@ def explore(hub: Hub, stack: str | StackSpec, *, dtype: str | None = None, devic
         tied=any(module.tied_to for module in modules),
         qk_norm=any(module.path.endswith(".q_norm") for module in modules),
         activation=str(read.hidden_act),
-        rope_theta=config.get("rope_theta"),
+        rope_theta=config.get("rope_theta") or (config.get("rope_parameters") or {}).get("rope_theta"),
         max_positions=int(read.max_position_embeddings),
         parameters=sum(parameters.values()),
         modules=modules,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..builtin.canary_qwen import BASE_LLM, CHECKPOINT
 from ..errors import HubError
+from ..families.family import Family
 from ..hub import DTYPES
 from ..protocols import Build
 from ..specs import StackSpec, Stage
 from ..weights import Checkpoint
+from .composite import CompositeLayout, family_of
+from .headers import File, Tensor, read_headers
+from .layouts import Layout, PublishedLayout
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
     from ..audio import Waveform
     from ..hub import Hub
     from ..pipeline import Stack
+
+ADAPTER_FILE = "adapter_model.safetensors"
+"""What PEFT calls the tensors of an adapter."""
 
 CLIP = Path(__file__).parents[1] / "ui" / "example.flac"
 """Spoken digits, 2.6 s: the clip that is heard unless another is given."""
@@ -54,12 +61,18 @@ class Subject:
 
         Raises: HubError when the LLM backend names none, or none that is on this machine.
         """
+        if self.family is not None:
+            _, tensors = self.headers()
+            return CompositeLayout(self.family, self.config, [tensor.name for tensor in tensors]).llm_config
         for checkpoint in self.checkpoints.values():
-            if "model_type" in (config := _config_here(checkpoint)):
+            config = _config_here(checkpoint)
+            if "model_type" in config and "text_config" not in config:
                 return config
         raise HubError(
             f"{self.llm.id} of stack {self.spec.name} names no config.json of a language model on this machine.",
-            "Choose a stack with a transformers LLM, such as nano or canary-qwen-2.5b.",
+            f"{self.missing}."
+            if self.missing
+            else "Choose a stack with a transformers LLM, such as nano or canary-qwen-2.5b.",
         )
 
     @property
@@ -67,10 +80,59 @@ class Subject:
         """Whether the LLM is read from a checkpoint in the layout of nvidia/canary-qwen-2.5b."""
         return {CHECKPOINT, BASE_LLM} <= set(self.checkpoints) and "perception" in self.config
 
+    @cached_property
+    def family(self) -> Family | None:
+        """The family of its LLM backend, where that takes a composite model apart whose config.json is here.
+
+        Some plugins ship no more of it than contracts need: what does not even tell the vocabulary is not it.
+        """
+        family = family_of(self.llm)
+        if family is None or family.role not in self.checkpoints:
+            return None
+        config = _config_here(self.checkpoints[family.role])
+        return family if "vocab_size" in config.get("text_config", {}) else None
+
+    @property
+    def speech(self) -> Checkpoint:
+        """The checkpoint with the encoder in it, for a family or in the published layout."""
+        return self.checkpoints[self.family.role if self.family else CHECKPOINT]
+
     @property
     def config(self) -> Mapping[str, Any]:
         """The config.json of the speech checkpoint; empty when it is not on this machine."""
-        return _config_here(self.checkpoints[CHECKPOINT])
+        return _config_here(self.speech)
+
+    def headers(self) -> tuple[tuple[File, ...], tuple[Tensor, ...]]:
+        """The files and tensors of the speech checkpoint; empty when it is not on this machine.
+
+        Raises: WeightsError for what cannot be read.
+        """
+        if not self.speech.available:
+            return (), ()
+        folder = self.speech.folder()
+        files, tensors = read_headers(folder)
+        adapter = folder / ADAPTER_FILE  # an index of shards does not list it
+        if adapter.is_file() and adapter.name not in {file.name for file in files}:
+            more, added = read_headers(adapter)
+            files, tensors = (*files, *more), (*tensors, *added)
+        return files, tensors
+
+    def layout(self, names: Iterable[str] = ()) -> Layout | None:
+        """How the speech checkpoint is laid out, where its files hold `names`; None where that is not known.
+
+        Raises: HubError for a config.json that describes no model.
+        """
+        if self.family is not None:
+            return CompositeLayout(self.family, self.config, names)
+        return PublishedLayout(self.config, self.llm_config) if self.in_published_layout else None
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What a configuration leaves open as long as the weights are not here, as sentences."""
+        layout = None if self.family is None or self.speech.available else self.layout()
+        if layout is None or not layout.tied:
+            return ()
+        return ("The head is taken to be the embeddings, as the configuration says; one in the weights would be used.",)
 
     @property
     def build(self) -> Build:

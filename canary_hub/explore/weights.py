@@ -6,25 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..builtin.canary_qwen import CHECKPOINT
-from ..builtin.canary_qwen.layout import (
-    EMBEDDINGS,
-    FILTERBANK,
-    PROJECTION,
-    WINDOW,
-    checkpoint_shapes,
-    encoder_name,
-    llm_name,
-    lora_names,
-    lora_targets,
-)
 from ..errors import HubError
-from ..specs import StackSpec, Stage
+from ..specs import StackSpec
 from .found import Found
 from .headers import File, Tensor, read_headers
+from .layouts import Layout
 from .subject import Subject
 
 if TYPE_CHECKING:
@@ -51,7 +41,7 @@ class Kind:
     """Tensors that differ only in the number of their layer, and where they go.
 
     pattern: the names in the file, "N" for the layer. count: how many there are.
-    stage, module: what they fill, in the modules of the Canary-Qwen components; empty where nothing is known.
+    stage, module: what they fill, in the modules of the stack's own components; empty where nothing is known.
     """
 
     pattern: str
@@ -112,14 +102,15 @@ def explore(
         files, tensors, source, limits = _own(subject)
     if best_fit:
         subject = _best_fit(hub, tensors)
-    elif not subject.in_published_layout:
+    layout = subject.layout([tensor.name for tensor in tensors]) if subject else None
+    if layout is None:
         subject = None
-    if subject is None:
         limits = (*limits, "It fits the configuration of no stack here: names and sizes alone are shown.")
-    expected = _expected(subject) if subject else {}
-    shapes = {tensor.name: tensor.shape for tensor in tensors}
-    targets = _modules(subject) if subject else {}
-    tied = bool(subject and subject.llm_config.get("tie_word_embeddings"))
+    expected = layout.shapes() if layout else {}
+    filled = layout.filled() if layout else {}
+    todays = {tensor.name: layout.todays(tensor.name) if layout else tensor.name for tensor in tensors}
+    shapes = {todays[tensor.name]: tensor.shape for tensor in tensors}
+    known = {*expected, *filled}  # an adapter's tensors are not asked for
     return Weights(
         stack=subject.spec.name if subject else Path(source).name,
         limits=limits,
@@ -130,37 +121,42 @@ def explore(
         nbytes=sum(tensor.nbytes for tensor in tensors),
         dtypes=dict(Counter(tensor.dtype for tensor in tensors).most_common()),
         groups=tuple(_groups(tensors)),
-        kinds=_kinds(tensors, targets),
+        kinds=_kinds(tensors, {name: filled[today] for name, today in todays.items() if today in filled}),
         compared_with=subject.spec.name if subject else "",
-        tied=(("lm_head.weight", EMBEDDINGS),) if tied else (),
+        tied=layout.tied if layout else (),
         missing=tuple(name for name in expected if name not in shapes),
-        unused=tuple(name for name in shapes if name not in expected) if expected else (),
+        unused=tuple(name for name, today in todays.items() if layout and today not in known),
         reshaped=tuple(name for name, shape in expected.items() if shapes.get(name, shape) != shape),
     )
 
 
 def _own(subject: Subject) -> tuple[tuple[File, ...], tuple[Tensor, ...], str, tuple[str, ...]]:
     """Files, tensors, source and limits of the stack's own checkpoint."""
-    if not subject.in_published_layout:
+    layout = subject.layout()
+    if layout is None and subject.missing:
         raise HubError(
-            f"Stack {subject.spec.name} has no checkpoint in the layout of nvidia/canary-qwen-2.5b.",
+            f"Nothing on this machine tells what the checkpoint of stack {subject.spec.name} holds.",
+            f"{subject.missing}.",
+        )
+    if layout is None:
+        raise HubError(
+            f"Stack {subject.spec.name} has no checkpoint in the layout of nvidia/canary-qwen-2.5b or of a family.",
             "Name its safetensors file with --checkpoint FILE.",
         )
-    own = subject.checkpoints[CHECKPOINT]
-    if own.available:
-        files, tensors = read_headers(own.folder())
+    if subject.speech.available:
+        files, tensors = subject.headers()
         return files, tensors, ", ".join(file.name for file in files), ()
-    dtype = DTYPES.get(str(subject.config.get("torch_dtype")), "F32")
-    tensors = tuple(
-        Tensor(name, "I64" if name.endswith("num_batches_tracked") else dtype, shape)
-        for name, shape in _expected(subject).items()
-    )
     limit = f"Names, shapes and sizes follow from the configuration; no file was read. {subject.missing}."
-    return (), tensors, "the configuration", (limit,)
+    return (), _from_config(subject, layout), "the configuration", (limit, *subject.assumed)
 
 
-def _expected(subject: Subject) -> dict[str, tuple[int, ...]]:
-    return checkpoint_shapes(subject.config, subject.llm_config)
+def _from_config(subject: Subject, layout: Layout) -> tuple[Tensor, ...]:
+    stated = subject.config.get("torch_dtype") or subject.config.get("dtype") or subject.dtype
+    dtype = DTYPES.get(str(stated), "F32")
+    return tuple(
+        Tensor(name, "I64" if name.endswith("num_batches_tracked") else dtype, shape)
+        for name, shape in layout.shapes().items()
+    )
 
 
 def _best_fit(hub: Hub, tensors: Sequence[Tensor]) -> Subject | None:
@@ -169,25 +165,31 @@ def _best_fit(hub: Hub, tensors: Sequence[Tensor]) -> Subject | None:
     for spec in hub.registry.stacks.values():
         subject = Subject(hub, spec)
         try:
-            expected = _expected(subject) if subject.in_published_layout else {}
+            layout = subject.layout([tensor.name for tensor in tensors])
         except HubError:  # its configuration is not on this machine
             continue
-        same = sum(expected.get(tensor.name) == tensor.shape for tensor in tensors)
+        expected = layout.shapes() if layout else {}
+        same = sum(expected.get(layout.todays(t.name)) == t.shape for t in tensors) if layout else 0
         if same > most:
             best, most = subject, same
     return best
 
 
 def _groups(tensors: Sequence[Tensor]) -> Iterable[Group]:
-    """By the first piece of the name; below it base and LoRA, else the second piece."""
-    for top, members in _by(tensors, lambda name: name.split(".")[0]).items():
+    """By the first piece of the name that tells something; below it base and LoRA, else one piece more."""
+    for top, members in _by(tensors, partial(_start, 1)).items():
         yield _group(top, 0, members)
         if any(".lora_" in tensor.name for tensor in members):
             parts = _by(members, lambda name: "LoRA" if ".lora_" in name else "base")
         else:
-            parts = _by(members, lambda name: ".".join(name.split(".")[:2]))
+            parts = _by(members, partial(_start, 2))
         if 1 < len(parts) <= MOST_PARTS:
             yield from (_group(name, 1, part) for name, part in parts.items())
+
+
+def _start(pieces: int, name: str) -> str:
+    """ "model", in which a composite model has everything, is not counted."""
+    return ".".join(name.split(".")[: pieces + name.startswith("model.")])
 
 
 def _by(tensors: Iterable[Tensor], key: Any) -> dict[str, list[Tensor]]:
@@ -202,7 +204,7 @@ def _group(name: str, depth: int, members: Sequence[Tensor]) -> Group:
 
 
 def _pattern(name: str) -> str:
-    return re.sub(r"\blayers\.\d+\.", "layers.N.", name)
+    return re.sub(r"\b(layers?)\.\d+\.", r"\1.N.", name)
 
 
 def _kinds(tensors: Iterable[Tensor], targets: Mapping[str, tuple[str, str]]) -> tuple[Kind, ...]:
@@ -214,33 +216,3 @@ def _kinds(tensors: Iterable[Tensor], targets: Mapping[str, tuple[str, str]]) ->
         module = module if pattern == tensor.name else _pattern(module)
         alike[Kind(pattern, 1, tensor.dtype, tensor.shape, stage, module)] += 1
     return tuple(replace(kind, count=n) for kind, n in alike.items())
-
-
-def _modules(subject: Subject) -> dict[str, tuple[str, str]]:
-    """Name in the file -> (stage, tensor of its module), as the components load them."""
-    import torch
-    from transformers import ParakeetEncoder
-
-    from ..builtin.canary_qwen.fastconformer import encoder_config
-    from .qwen import empty_llm
-
-    with torch.device("meta"):
-        encoder = ParakeetEncoder(encoder_config(subject.config))
-    llm, wrapped = empty_llm(subject.llm_config), lora_targets(subject.config)
-    found = {
-        FILTERBANK: (Stage.PREPROCESSOR.value, "mel_filters"),
-        WINDOW: (Stage.PREPROCESSOR.value, "window"),
-        f"{PROJECTION}.weight": (Stage.PROJECTOR.value, "weight"),
-        f"{PROJECTION}.bias": (Stage.PROJECTOR.value, "bias"),
-    }
-    for name in encoder.state_dict():
-        found[encoder_name(name)] = (Stage.ENCODER.value, name)
-    for name in llm.state_dict():
-        module = name.rsplit(".", 1)[0]
-        lora = module.rsplit(".", 1)[-1] in wrapped
-        in_file = llm_name(name, lora=lora)
-        found.setdefault(in_file, (Stage.LLM.value, name))
-        if lora:
-            for factor in lora_names(module):
-                found[factor] = (Stage.LLM.value, f"{name} += scaling * B A")
-    return found

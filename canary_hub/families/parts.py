@@ -46,6 +46,10 @@ class _Renamed(TensorFiles):
     def __iter__(self) -> Iterator[str]:
         return iter(self._name)
 
+    def dtype(self, name: str) -> str:
+        """The dtype in the file."""
+        return super().dtype(self._name[name])
+
     def tensor(self, name: str) -> torch.Tensor:
         """The tensor in the file's dtype, mapped."""
         return super().tensor(self._name[name])

@@ -27,9 +27,10 @@ def _figures(found: Qwen) -> Section:
         ("longest context", f"{found.max_positions} positions"),
         ("parameters", f"{found.parameters:,} ({count(found.parameters)})"),
     )
+    have = "share" if found.heads > found.kv_heads else "have"
     sentence = (
         f"{found.architecture} has {found.layers} equal layers over vectors of {found.hidden_size} numbers; "
-        f"{found.heads} query heads share {found.kv_heads} heads of keys and values."
+        f"{found.heads} query heads {have} {found.kv_heads} heads of keys and values."
     )
     return Section("The language model", sentence, (Table(("", found.stack), rows),))
 
@@ -93,7 +94,7 @@ def _cache(found: Qwen) -> Section:
     sentence = (
         f"Every position of the prompt and of the answer keeps 2 x {found.layers} x {found.kv_heads} x "
         f"{found.head_dim} numbers, {size(cache.bytes_per_token)} in {cache.dtype}; "
-        f"sharing heads makes that {ratio} x smaller."
+        + (f"sharing heads makes that {ratio} x smaller." if ratio > 1 else "no heads are shared.")
     )
     x = tuple(float(n) for n in range(0, 4097, 256))
     chart = Chart(

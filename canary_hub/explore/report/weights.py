@@ -71,8 +71,8 @@ def _names(found: Weights) -> Section:
     if not found.compared_with:
         return Section("Names", "Tensors that differ only in their layer, N, stand there once.", tables)
     sentence = (
-        f"The file's names are those of the training code; loading gives each of the {len(found.kinds)} kinds (N "
-        "stands for a layer) to the module on the right."
+        f"Loading gives each of the {len(found.kinds)} kinds of names in the file (N stands for a layer) to the tensor "
+        "on the right."
     )
     return Section("From file to module", sentence, tables)
 

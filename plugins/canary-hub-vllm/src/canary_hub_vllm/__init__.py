@@ -1,0 +1,1 @@
+"""The LLM of Canary-Qwen by vLLM."""
