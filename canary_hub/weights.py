@@ -6,6 +6,7 @@ Safetensors only: a pickle checkpoint can run code when it is read, so it is ref
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     import torch
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".nemo", ".pkl")
+FLOATS = ("F64", "F32", "BF16", "F16")
+"""The dtypes weights may have in a file; batch norm's count of batches is an integer."""
+
+MAX_JSON = 50_000_000
+"""Bytes of the largest config or index that is read; published ones have up to a few million."""
+
 MAX_NAMES = 6  # how many tensor names an error lists before it counts the rest
 
 Resolver = Callable[[WeightsRef], "Path | None"]
@@ -75,7 +82,7 @@ class Checkpoint:
         index = self._cached("model.safetensors.index.json")
         if index is None:
             return False
-        return all(self._cached(name) is not None for name in set(_read_json(index)["weight_map"].values()))
+        return all(self._cached(name) is not None for name in _weight_map(index).values())
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -133,9 +140,7 @@ class TensorFiles(Mapping[str, tuple[int, ...]]):
         self.folder = folder
         index = folder / "model.safetensors.index.json"
         if index.is_file():
-            weight_map = _read_json(index).get("weight_map")
-            if not isinstance(weight_map, dict):
-                raise WeightsError(f"{str(index)!r} has no weight_map.", "Download the file again.")
+            weight_map = _weight_map(index)
             names = sorted(set(weight_map.values()))
         else:
             weight_map = None
@@ -143,7 +148,7 @@ class TensorFiles(Mapping[str, tuple[int, ...]]):
         self._where: dict[str, Any] = {}
         for name in names:
             path = folder / name
-            if path.parent != folder or not path.is_file():
+            if not path.is_file():
                 raise WeightsError(*self._nothing_there(name))
             try:
                 shard = safe_open(str(path), framework="pt")
@@ -175,16 +180,25 @@ class TensorFiles(Mapping[str, tuple[int, ...]]):
     def __len__(self) -> int:
         return len(self._where)
 
+    def dtype(self, name: str) -> str:
+        """The tensor's dtype as safetensors writes it, such as "BF16"."""
+        return str(self._where[name].get_slice(name).get_dtype())
+
     def tensor(self, name: str) -> torch.Tensor:
-        """The tensor in the file's dtype; its memory is the mapped file, not a copy."""
+        """The tensor in the file's dtype; its memory is the mapped file, not a copy.
+
+        Raises: WeightsError for one that is not there.
+        """
+        if name not in self._where:
+            raise WeightsError(f"{str(self.folder)!r} holds no tensor {name}.", "Is this the right checkpoint?")
         tensor: torch.Tensor = self._where[name].get_tensor(name)
         return tensor
 
 
 def check_names(files: TensorFiles, expected: Mapping[str, tuple[int, ...]], unused: Iterable[str] = ()) -> None:
-    """Every tensor of the file is expected or known as unused, none is missing, every shape is right.
+    """Every tensor of the file is expected or known as unused, none is missing, every shape and dtype is right.
 
-    Raises: WeightsError naming what is missing, unexpected or wrongly shaped, all at once.
+    Raises: WeightsError naming what is missing, unexpected, wrongly shaped or of another dtype, all at once.
     """
     known = set(unused)
     missing = sorted(set(expected) - set(files))
@@ -194,9 +208,19 @@ def check_names(files: TensorFiles, expected: Mapping[str, tuple[int, ...]], unu
         for name, shape in expected.items()
         if name in files and files[name] != tuple(shape)
     ]
+    retyped = [
+        f"{name} is {files.dtype(name)}"
+        for name in expected
+        if name in files and files.dtype(name) not in FLOATS and not name.endswith(".num_batches_tracked")
+    ]
     problems = [
         f"{len(names)} {what}: {_some(names)}"
-        for what, names in (("missing", missing), ("unexpected", extra), ("wrongly shaped", reshaped))
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", extra),
+            ("wrongly shaped", reshaped),
+            ("of a dtype that is not read", retyped),
+        )
         if names
     ]
     if problems:
@@ -243,12 +267,31 @@ def parameter_count(module: torch.nn.Module) -> int:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > MAX_JSON:
+            raise ValueError(f"it has more than {MAX_JSON:,} bytes")
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{str(path)!r} is not readable JSON: {error}.", "Fetch the file again.") from error
     if not isinstance(value, dict):
         raise WeightsError(f"{str(path)!r} holds no JSON object.", "Fetch the file again.")
     return value
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Tensor name -> shard, of a model.safetensors.index.json; each shard a file beside it.
+
+    Raises: WeightsError for names that lead out of the folder, and for files of another kind.
+    """
+    weight_map = _read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise WeightsError(f"{str(index)!r} has no weight_map.", "Download the file again.")
+    for shard in weight_map.values():
+        if not isinstance(shard, str) or not re.fullmatch(r"[^/\\:\0]+\.safetensors", shard):
+            raise WeightsError(
+                f"{str(index)!r} names {shard!r:.80}, no safetensors file beside it.",
+                "Pickle files and other folders are never opened: convert or download the checkpoint again.",
+            )
+    return weight_map
 
 
 def _some(names: list[str]) -> str:

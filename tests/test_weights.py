@@ -133,7 +133,7 @@ def test_a_damaged_file_is_refused(hub: Hub, copy: Any, oracle: Path, damage: Ca
 
 def test_shards_outside_the_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../x.safetensors"}}))
-    with pytest.raises(WeightsError, match="missing"):
+    with pytest.raises(WeightsError, match=r"\.\./x\.safetensors"):
         TensorFiles(tmp_path)
 
 

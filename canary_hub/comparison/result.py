@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ..errors import HubError
-from ..scoring import Errors, Normalise, Piece
+from ..scoring import NORMALISERS, Errors, Normalise, Piece
 from ..trace import SegmentResult, Trace
 from .distances import Distance
 
@@ -99,7 +99,7 @@ class LaneResult:
     @property
     def confidence(self) -> float | None:
         """Geometric mean of all tokens' probabilities; None without tokens."""
-        logs = [(s.tokens, math.log(s.confidence)) for s in self.segments if s.confidence]
+        logs = [(s.tokens, math.log(s.confidence)) for s in self.segments if s.confidence and s.confidence > 0]
         count = sum(tokens for tokens, _ in logs)
         return math.exp(sum(tokens * log for tokens, log in logs) / count) if count else None
 
@@ -183,11 +183,16 @@ def from_json(document: str | bytes) -> list[Comparison]:
             "Export it again with the version of canary_hub that is installed here.",
         )
     try:
-        return _adapter().validate_python(read.get("comparisons"))
+        comparisons = _adapter().validate_python(read.get("comparisons"))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "comparisons"
         raise HubError(f"This comparison is damaged: {where}: {first['msg']}.", export) from error
+    for comparison in comparisons:
+        ran = [lane for lane in comparison.lanes if isinstance(lane, LaneResult)]
+        if comparison.reference is not None and any(set(NORMALISERS) - set(lane.errors) for lane in ran):
+            raise HubError("This comparison is damaged: it has a reference, and a lane without error rates.", export)
+    return comparisons
 
 
 @cache

@@ -19,6 +19,9 @@ TEXT_FIELDS = ("text", "sentence", "normalized_text", "norm_text", "transcript",
 """Names of a manifest's fields and a data set's columns, the first that is there: NeMo's, Common Voice's and those
 that the Open ASR Leaderboard reads (normalizer/data_utils.py, get_text)."""
 
+LONGEST = 1e9
+"""Seconds; what begins or lasts longer is a mistake, and as a number of samples no integer that libsndfile takes."""
+
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 
 
@@ -51,7 +54,7 @@ class Utterance:
                 file.seek(min(round(self.offset * file.samplerate), file.frames))
                 frames = -1 if self.duration is None else round(self.duration * file.samplerate)
                 part: Any = (file.samplerate, file.read(frames, dtype="float32"))
-        except (soundfile.LibsndfileError, TypeError):
+        except (soundfile.LibsndfileError, TypeError, ValueError):
             whole = load_audio(self.audio, rate, name=self.id).samples
             stop = None if self.duration is None else round((self.offset + self.duration) * rate)
             part = (rate, whole[round(self.offset * rate) : stop])
@@ -121,7 +124,7 @@ def header_seconds(audio: Path | bytes) -> float | None:
 
     try:
         return float(soundfile.info(io.BytesIO(audio) if isinstance(audio, bytes) else str(audio)).duration)
-    except (soundfile.LibsndfileError, TypeError):
+    except (soundfile.LibsndfileError, TypeError, ValueError):  # ValueError: a name that no file system takes
         return None
 
 
@@ -148,9 +151,9 @@ def _seconds(value: Any, what: str) -> float | None:
         return None
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = -1.0
-    if not 0 <= seconds < float("inf"):
+    if not 0 <= seconds < LONGEST:
         raise HubError(f"{what} is {value!r}, no number of seconds.", "Correct it, or leave it out.")
     return seconds
 
@@ -161,7 +164,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             raise HubError(

@@ -14,7 +14,7 @@ from ...protocols import Build
 from ...weights import assign, module_bytes, parameter_count
 from . import CHECKPOINT
 from .checkpoint import open_checkpoint
-from .layout import encoder_name, get
+from .layout import encoder_name, get, size
 
 # Variants of NeMo's ConformerEncoder that transformers' module does not compute.
 _ONLY = {
@@ -64,17 +64,17 @@ def encoder_config(config: Mapping[str, Any]) -> ParakeetEncoderConfig:
                 f"config.json asks for encoder.{key} = {encoder[key]!r}; canary/fastconformer computes {value!r} only.",
                 "Choose another encoder component for this checkpoint.",
             )
-    d_model = int(get(encoder, "d_model"))
+    d_model = size(encoder, "d_model")
     return ParakeetEncoderConfig(
         hidden_size=d_model,
-        num_hidden_layers=int(get(encoder, "n_layers")),
-        num_attention_heads=int(get(encoder, "n_heads")),
-        intermediate_size=d_model * int(get(encoder, "ff_expansion_factor")),
-        conv_kernel_size=int(get(encoder, "conv_kernel_size")),
-        subsampling_factor=int(get(encoder, "subsampling_factor")),
-        subsampling_conv_channels=int(get(encoder, "subsampling_conv_channels")),
-        num_mel_bins=int(get(encoder, "feat_in")),
-        max_position_embeddings=int(encoder.get("pos_emb_max_len", 5000)),
+        num_hidden_layers=size(encoder, "n_layers"),
+        num_attention_heads=size(encoder, "n_heads"),
+        intermediate_size=d_model * size(encoder, "ff_expansion_factor"),
+        conv_kernel_size=size(encoder, "conv_kernel_size"),
+        subsampling_factor=size(encoder, "subsampling_factor"),
+        subsampling_conv_channels=size(encoder, "subsampling_conv_channels"),
+        num_mel_bins=size(encoder, "feat_in"),
+        max_position_embeddings=size({"pos_emb_max_len": 5000, **encoder}, "pos_emb_max_len"),
         scale_input=bool(encoder.get("xscaling", True)),
         attention_bias=True,
         convolution_bias=True,

@@ -15,6 +15,9 @@ from ...errors import WeightsError
 
 Shapes = dict[str, tuple[int, ...]]
 
+MAX_SIZE, MAX_LAYERS = 2**31 - 1, 1000
+"""No config may name more; layers are listed one by one before anything is compared with the file."""
+
 EMBEDDINGS = "embed_tokens.weight"
 FILTERBANK = "perception.preprocessor.featurizer.fb"
 WINDOW = "perception.preprocessor.featurizer.window"
@@ -84,25 +87,62 @@ def get(config: Mapping[str, Any], path: str, file: str = "config.json") -> Any:
     return value
 
 
+def size(config: Mapping[str, Any], path: str, file: str = "config.json", most: int = MAX_SIZE) -> int:
+    """The whole number from 1 to `most` at a dotted path: nothing is built, or counted up to, from any other.
+
+    Raises: WeightsError that names the key.
+    """
+    value = get(config, path, file)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise _unusable(file, path, value, f"whole number from 1 to {most:,}")
+    return value
+
+
+def number(config: Mapping[str, Any], path: str, file: str = "config.json") -> float:
+    """The positive number at a dotted path. Raises: WeightsError that names the key."""
+    value = get(config, path, file)
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= MAX_SIZE:
+        raise _unusable(file, path, value, "positive number")
+    return float(value)
+
+
+def text(config: Mapping[str, Any], path: str, file: str = "config.json") -> str:
+    """The text at a dotted path, not empty. Raises: WeightsError that names the key."""
+    value = get(config, path, file)
+    if not isinstance(value, str) or not value:
+        raise _unusable(file, path, value, "text")
+    return value
+
+
+def _unusable(file: str, path: str, value: Any, wanted: str) -> WeightsError:
+    return WeightsError(
+        f"The checkpoint's {file} has {path!r} = {value!r:.60}, no {wanted}.",
+        "Was the file altered? Fetch it again from where the checkpoint was published.",
+    )
+
+
 def lora_targets(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The linears that LoRA wraps, such as ("q_proj", "v_proj"); empty without LoRA."""
-    return tuple(get(config, "lora.target_modules")) if config.get("lora") else ()
+    targets = get(config, "lora.target_modules") if config.get("lora") else []
+    if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
+        raise _unusable("config.json", "lora.target_modules", targets, "list of names")
+    return tuple(targets)
 
 
 def lora_scaling(config: Mapping[str, Any]) -> float:
     """alpha / r, the factor on B A (PEFT without rank-stabilised scaling)."""
-    return float(get(config, "lora.lora_alpha")) / float(get(config, "lora.r"))
+    return number(config, "lora.lora_alpha") / number(config, "lora.r")
 
 
 def encoder_shapes(config: Mapping[str, Any]) -> Shapes:
     """Every tensor under `perception.encoder.`, with its shape."""
-    d = int(get(config, "perception.encoder.d_model"))
-    heads = int(get(config, "perception.encoder.n_heads"))
-    channels = int(get(config, "perception.encoder.subsampling_conv_channels"))
-    kernel = int(get(config, "perception.encoder.conv_kernel_size"))
-    factor = int(get(config, "perception.encoder.subsampling_factor"))
-    n_mels = int(get(config, "perception.encoder.feat_in"))
-    ff = d * int(get(config, "perception.encoder.ff_expansion_factor"))
+    d = size(config, "perception.encoder.d_model")
+    heads = size(config, "perception.encoder.n_heads")
+    channels = size(config, "perception.encoder.subsampling_conv_channels")
+    kernel = size(config, "perception.encoder.conv_kernel_size")
+    factor = size(config, "perception.encoder.subsampling_factor")
+    n_mels = size(config, "perception.encoder.feat_in")
+    ff = d * size(config, "perception.encoder.ff_expansion_factor")
     shapes: Shapes = {}
 
     def linear(name: str, out: int, *inner: int) -> None:
@@ -114,7 +154,7 @@ def encoder_shapes(config: Mapping[str, Any]) -> Shapes:
         linear(f"pre_encode.conv.{2 + 3 * step}", channels, 1, 3, 3)
         linear(f"pre_encode.conv.{3 + 3 * step}", channels, channels, 1, 1)
     linear("pre_encode.out", d, channels * (n_mels // factor))
-    for i in range(int(get(config, "perception.encoder.n_layers"))):
+    for i in range(size(config, "perception.encoder.n_layers", most=MAX_LAYERS)):
         at = f"layers.{i}."
         for norm in ("norm_feed_forward1", "norm_self_att", "norm_conv", "norm_feed_forward2", "norm_out"):
             linear(at + norm, d)
@@ -142,14 +182,14 @@ def llm_shapes(config: Mapping[str, Any], llm: Mapping[str, Any]) -> Shapes:
         config: the checkpoint's config.json (its LoRA section).
         llm: the base LLM's config.json.
     """
-    hidden = int(get(llm, "hidden_size", "base LLM config"))
-    inner = int(get(llm, "intermediate_size", "base LLM config"))
-    heads = int(get(llm, "num_attention_heads", "base LLM config"))
-    head_dim = int(llm.get("head_dim") or hidden // heads)
+    hidden = size(llm, "hidden_size", "base LLM config")
+    inner = size(llm, "intermediate_size", "base LLM config")
+    heads = size(llm, "num_attention_heads", "base LLM config")
+    head_dim = size(llm, "head_dim", "base LLM config") if llm.get("head_dim") else hidden // heads
     queries = heads * head_dim
-    values = int(get(llm, "num_key_value_heads", "base LLM config")) * head_dim
+    values = size(llm, "num_key_value_heads", "base LLM config") * head_dim
     targets = lora_targets(config)
-    rank = int(get(config, "lora.r")) if targets else 0
+    rank = size(config, "lora.r") if targets else 0
     linears = {
         "self_attn.q_proj": (queries, hidden),
         "self_attn.k_proj": (values, hidden),
@@ -160,7 +200,7 @@ def llm_shapes(config: Mapping[str, Any], llm: Mapping[str, Any]) -> Shapes:
         "mlp.down_proj": (hidden, inner),
     }
     shapes: Shapes = {LLM_PREFIX + "model.norm.weight": (hidden,)}
-    for i in range(int(get(llm, "num_hidden_layers", "base LLM config"))):
+    for i in range(size(llm, "num_hidden_layers", "base LLM config", MAX_LAYERS)):
         at = f"model.layers.{i}."
         for norm in ("input_layernorm", "post_attention_layernorm"):
             shapes[f"{LLM_PREFIX}{at}{norm}.weight"] = (hidden,)
@@ -182,12 +222,12 @@ def checkpoint_shapes(config: Mapping[str, Any], llm: Mapping[str, Any]) -> Shap
     samples.
     """
     pre = get(config, "perception.preprocessor")
-    rate = int(get(pre, "sample_rate"))
-    hidden, d = int(get(config, "perception.output_dim")), int(get(config, "perception.encoder.d_model"))
+    rate = size(pre, "sample_rate")
+    hidden, d = size(config, "perception.output_dim"), size(config, "perception.encoder.d_model")
     return {
-        EMBEDDINGS: (int(get(llm, "vocab_size", "base LLM config")), hidden),
-        FILTERBANK: (1, int(get(pre, "features")), int(get(pre, "n_fft")) // 2 + 1),
-        WINDOW: (round(float(get(pre, "window_size")) * rate),),
+        EMBEDDINGS: (size(llm, "vocab_size", "base LLM config"), hidden),
+        FILTERBANK: (1, size(pre, "features"), size(pre, "n_fft") // 2 + 1),
+        WINDOW: (round(number(pre, "window_size") * rate),),
         PROJECTION + ".weight": (hidden, d),
         PROJECTION + ".bias": (hidden,),
         **encoder_shapes(config),

@@ -19,7 +19,7 @@ from librosa.effects import preemphasis
 from librosa.filters import mel
 
 from ...protocols import Build
-from .layout import get
+from .layout import number, size
 from .log_mel import LOG_ZERO_GUARD, settings
 
 Floats = npt.NDArray[np.float32]
@@ -83,11 +83,11 @@ def _bfloat16(values: npt.NDArray[Any]) -> Floats:
 def build(build: Build) -> LibrosaLogMel:
     """Factory. Raises: WeightsError for a preprocessor config it does not compute."""
     pre = settings(build, "librosa/log-mel")
-    rate, n_fft = int(get(pre, "sample_rate")), int(get(pre, "n_fft"))
-    window = scipy.signal.get_window("hann", round(float(get(pre, "window_size")) * rate), fftbins=False)
+    rate, n_fft = size(pre, "sample_rate"), size(pre, "n_fft")
+    window = scipy.signal.get_window("hann", round(number(pre, "window_size") * rate), fftbins=False)
     return LibrosaLogMel(
-        mel=_bfloat16(mel(sr=rate, n_fft=n_fft, n_mels=int(get(pre, "features")))),
+        mel=_bfloat16(mel(sr=rate, n_fft=n_fft, n_mels=size(pre, "features"))),
         window=_bfloat16(window),
-        hop=round(float(get(pre, "window_stride")) * rate),
+        hop=round(number(pre, "window_stride") * rate),
         preemphasis=float(pre.get("preemph", 0.97)),
     )

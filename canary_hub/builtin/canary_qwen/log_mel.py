@@ -12,7 +12,7 @@ from ...errors import WeightsError
 from ...protocols import Build
 from . import CHECKPOINT
 from .checkpoint import open_checkpoint
-from .layout import FILTERBANK, WINDOW, get
+from .layout import FILTERBANK, WINDOW, get, number, size
 
 LOG_ZERO_GUARD = 2**-24  # NeMo's `log_zero_guard_value`
 
@@ -71,6 +71,11 @@ def settings(build: Build, component: str) -> Mapping[str, Any]:
                 f"config.json asks for preprocessor.{key} = {pre[key]!r}; {component} computes {value!r} only.",
                 "Choose another preprocessor component, or retrain with that setting.",
             )
+    if not 1 <= round(number(pre, "window_stride") * size(pre, "sample_rate")) <= size(pre, "sample_rate"):
+        raise WeightsError(
+            f"config.json has preprocessor.window_stride = {pre['window_stride']!r}, no step of a sample to a second.",
+            "Was the file altered? Fetch it again from where the checkpoint was published.",
+        )
     return pre
 
 
@@ -78,14 +83,14 @@ def build(build: Build) -> LogMel:
     """Factory. Raises: WeightsError for a preprocessor config this front end does not compute."""
     pre = settings(build, "canary/log-mel")
     files = open_checkpoint(build)
-    rate = int(get(pre, "sample_rate"))
+    rate = size(pre, "sample_rate")
     extractor = _Extractor(
-        feature_size=int(get(pre, "features")),
+        feature_size=size(pre, "features"),
         sampling_rate=rate,
-        hop_length=round(float(get(pre, "window_stride")) * rate),
-        n_fft=int(get(pre, "n_fft")),
-        win_length=round(float(get(pre, "window_size")) * rate),
-        preemphasis=float(pre.get("preemph", 0.97)),
+        hop_length=round(number(pre, "window_stride") * rate),
+        n_fft=size(pre, "n_fft"),
+        win_length=round(number(pre, "window_size") * rate),
+        preemphasis=number({"preemph": 0.97, **pre}, "preemph"),
     )
     extractor.mel_filters = files.tensor(FILTERBANK)[0].float()
     extractor.window = files.tensor(WINDOW).float()

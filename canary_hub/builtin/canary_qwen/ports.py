@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from ...protocols import Build
 from ...specs import Contract, Port
 from . import BASE_LLM, CHECKPOINT
-from .layout import get
+from .layout import get, number, size, text
 from .options import DenoiseLogMelBuild, ScaledBuild
 
 
@@ -16,8 +15,8 @@ def _features(build: Build) -> Port:
     pre = get(build.weights[CHECKPOINT].config, "perception.preprocessor")
     return Port(
         "features",
-        dim=int(get(pre, "features")),
-        rate_hz=1.0 / float(get(pre, "window_stride")),
+        dim=size(pre, "features"),
+        rate_hz=1.0 / number(pre, "window_stride"),
         layout="B F T",
         tag=build.weights[CHECKPOINT].name,
     )
@@ -29,25 +28,25 @@ def _hidden(build: Build) -> Port:
     assert rate is not None
     return Port(
         "hidden",
-        dim=int(get(config, "perception.encoder.d_model")),
-        rate_hz=rate / int(get(config, "perception.encoder.subsampling_factor")),
+        dim=size(config, "perception.encoder.d_model"),
+        rate_hz=rate / size(config, "perception.encoder.subsampling_factor"),
         layout="B N D",
         tag=build.weights[CHECKPOINT].name,
     )
 
 
-def _embeds(build: Build, dim: Any, rate_hz: float | None) -> Port:
-    return Port("embeds", dim=int(dim), rate_hz=rate_hz, layout="B M H", tag=build.weights[CHECKPOINT].name)
+def _embeds(build: Build, dim: int, rate_hz: float | None) -> Port:
+    return Port("embeds", dim=dim, rate_hz=rate_hz, layout="B M H", tag=build.weights[CHECKPOINT].name)
 
 
 def _prompt(build: Build) -> Port:
     config = build.weights[CHECKPOINT].config
-    return Port("prompt", layout=f"{get(config, 'prompt_format')} chat", token=get(config, "audio_locator_tag"))
+    return Port("prompt", layout=f"{get(config, 'prompt_format')} chat", token=text(config, "audio_locator_tag"))
 
 
 def log_mel(build: Build) -> Contract:
     """Audio at the preprocessor's rate -> n_mels features."""
-    rate = float(get(build.weights[CHECKPOINT].config, "perception.preprocessor.sample_rate"))
+    rate = number(build.weights[CHECKPOINT].config, "perception.preprocessor.sample_rate")
     return Contract((Port("audio", rate_hz=rate, layout="B S"),), (_features(build),))
 
 
@@ -55,7 +54,7 @@ def fastconformer(build: Build) -> Contract:
     """Features -> d_model hidden vectors at 1 / subsampling_factor of the frame rate."""
     accepts = Port(
         "features",
-        dim=int(get(build.weights[CHECKPOINT].config, "perception.encoder.feat_in")),
+        dim=size(build.weights[CHECKPOINT].config, "perception.encoder.feat_in"),
         rate_hz=_features(build).rate_hz,
         layout="B F T",
         tag=build.weights[CHECKPOINT].name,
@@ -66,7 +65,7 @@ def fastconformer(build: Build) -> Contract:
 def linear(build: Build) -> Contract:
     """d_model hidden vectors -> hidden_size audio embeddings, one each."""
     hidden = _hidden(build)
-    output_dim = get(build.weights[CHECKPOINT].config, "perception.output_dim")
+    output_dim = size(build.weights[CHECKPOINT].config, "perception.output_dim")
     return Contract((hidden,), (_embeds(build, output_dim, hidden.rate_hz),))
 
 
@@ -77,7 +76,7 @@ def chat_prompt(build: Build) -> Contract:
 
 def qwen3(build: Build) -> Contract:
     """Audio embeddings of the LLM's hidden_size and a chat prompt -> text."""
-    hidden_size = get(build.weights[BASE_LLM].config, "hidden_size", "base LLM config")
+    hidden_size = size(build.weights[BASE_LLM].config, "hidden_size", "base LLM config")
     return Contract((_embeds(build, hidden_size, None), _prompt(build)), (Port("text"),))
 
 

@@ -8,7 +8,7 @@ from ...protocols import Build
 from ...weights import assign, module_bytes, parameter_count
 from . import CHECKPOINT
 from .checkpoint import open_checkpoint
-from .layout import PROJECTION, get
+from .layout import PROJECTION, size
 
 
 class LinearProjector:
@@ -31,8 +31,6 @@ def build(build: Build) -> LinearProjector:
     files = open_checkpoint(build)
     config = build.weights[CHECKPOINT].config
     with torch.device("meta"):
-        module = torch.nn.Linear(
-            int(get(config, "perception.encoder.d_model")), int(get(config, "perception.output_dim"))
-        )
+        module = torch.nn.Linear(size(config, "perception.encoder.d_model"), size(config, "perception.output_dim"))
     assign(module, lambda name: files.tensor(f"{PROJECTION}.{name}"), getattr(torch, build.dtype), build.device)
     return LinearProjector(module)

@@ -14,12 +14,14 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from ...causal_lm.backend import AdapterBackend, MergedLinears
 from ...causal_lm.chat_tokenizer import ChatTokenizer
 from ...cpu import ATTENTION, speed_up_single_rows
+from ...errors import OptionError, WeightsError
 from ...protocols import Build, Segment, Text
 from ...specs import WeightsRef
 from ...weights import Checkpoint, TensorFiles, assign
 from . import BASE_LLM, CHECKPOINT
 from .checkpoint import open_checkpoint
-from .layout import EMBEDDINGS, get, llm_name, lora_names, lora_scaling, lora_targets
+from .layout import EMBEDDINGS, llm_name, lora_names, lora_scaling, lora_targets, size, text
+from .options import MAX_MESSAGE
 from .prompts import user_message
 
 
@@ -28,7 +30,12 @@ class Qwen3Backend(AdapterBackend):
     generation config also stops at pad)."""
 
     def chat_segments(self, message: str) -> list[Segment]:
-        """A user message as a chat prompt without audio."""
+        """A user message as a chat prompt without audio. Raises: OptionError for one beyond `MAX_MESSAGE`."""
+        if len(message) > MAX_MESSAGE:
+            raise OptionError(
+                f"This message has {len(message):,} characters; it may have {MAX_MESSAGE:,}.",
+                "Ask about a shorter part of the text.",
+            )
         return user_message([Text(message)])
 
 
@@ -38,22 +45,42 @@ def load_tokenizer(build: Build) -> ChatTokenizer:
     return ChatTokenizer(
         base.file("tokenizer.json"),
         base.file("tokenizer_config.json"),
-        get(build.weights[CHECKPOINT].config, "audio_locator_tag"),
+        text(build.weights[CHECKPOINT].config, "audio_locator_tag"),
     )
 
 
-def qwen3_config(build: Build) -> Qwen3Config:
-    """The base LLM's config.json as transformers' config."""
-    return Qwen3Config.from_dict(dict(build.weights[BASE_LLM].config), attn_implementation=ATTENTION)
+def empty_model(build: Build) -> Qwen3ForCausalLM:
+    """Qwen3 as the base LLM's config.json describes it, on the meta device.
+
+    Raises: WeightsError for a config that transformers does not take.
+    """
+    settings = dict(build.weights[BASE_LLM].config)
+    try:
+        with torch.device("meta"):
+            return Qwen3ForCausalLM(Qwen3Config.from_dict(settings, attn_implementation=ATTENTION))
+    except Exception as error:  # transformers has no class of its own for this
+        reason = " ".join(str(error).split())
+        raise WeightsError(
+            f"transformers cannot build Qwen3 from the base LLM's config.json: {type(error).__name__}: {reason:.200}.",
+            "Was the file altered? Fetch it again from where the LLM was published.",
+        ) from error
 
 
 def embeddings(build: Build, files: TensorFiles) -> torch.Tensor:
-    """(V, H), from the checkpoint, else from the base LLM's own weights."""
+    """(V, H), from the checkpoint, else from the base LLM's own weights. Raises: WeightsError."""
     if EMBEDDINGS in files:
         return files.tensor(EMBEDDINGS)
     ref = build.weights[BASE_LLM].ref
     base = Checkpoint(replace(ref, files=WeightsRef.files, gib=None)) if ref.repo else build.weights[BASE_LLM]
-    return base.tensors().tensor("model.embed_tokens.weight")
+    table = base.tensors().tensor("model.embed_tokens.weight")
+    config, file = build.weights[BASE_LLM].config, "base LLM config"
+    wanted = [size(config, "vocab_size", file), size(config, "hidden_size", file)]
+    if list(table.shape) != wanted:
+        raise WeightsError(
+            f"The base LLM's model.embed_tokens.weight is {list(table.shape)}; its config says {wanted}.",
+            "Are config.json and the weights from the same repository?",
+        )
+    return table
 
 
 def place_rope(model: Qwen3ForCausalLM, device: str) -> None:
@@ -68,8 +95,7 @@ def build(build: Build) -> Qwen3Backend:
     dtype = getattr(torch, build.dtype)
     targets = lora_targets(config)
     table = embeddings(build, files).to(build.device, dtype)
-    with torch.device("meta"):
-        model = Qwen3ForCausalLM(qwen3_config(build))
+    model = empty_model(build)
 
     def source(name: str) -> torch.Tensor:
         if llm_name(name) == EMBEDDINGS:

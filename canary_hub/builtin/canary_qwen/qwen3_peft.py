@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import Qwen3ForCausalLM
 
 from ...cpu import speed_up_single_rows
 from ...protocols import Build
 from ...weights import assign
 from . import CHECKPOINT
 from .checkpoint import open_checkpoint
-from .layout import get
-from .qwen3 import Qwen3Backend, embeddings, load_tokenizer, place_rope, qwen3_config
+from .layout import lora_targets, size
+from .qwen3 import Qwen3Backend, embeddings, empty_model, load_tokenizer, place_rope
 
 
 def build(build: Build) -> Qwen3Backend:
     """Factory: PEFT's own module names are the checkpoint's names after "llm."."""
     files = open_checkpoint(build)
-    lora: dict[str, Any] = get(build.weights[CHECKPOINT].config, "lora")
+    config = build.weights[CHECKPOINT].config
     dtype = getattr(torch, build.dtype)
     table = embeddings(build, files).to(build.device, dtype)
+    model = empty_model(build)
     with torch.device("meta"):
-        model = Qwen3ForCausalLM(qwen3_config(build))
         adapted = get_peft_model(
             model,
             LoraConfig(
-                r=int(get(lora, "r")),
-                lora_alpha=int(get(lora, "lora_alpha")),
-                target_modules=list(get(lora, "target_modules")),
+                r=size(config, "lora.r"),
+                lora_alpha=size(config, "lora.lora_alpha"),
+                target_modules=list(lora_targets(config)),
                 task_type="CAUSAL_LM",
             ),
         )
