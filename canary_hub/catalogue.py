@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from .specs import ComponentSpec, Contract, Options, StackSpec, Stage
+from .specs import ComponentSpec, Contract, Options, SegmenterSpec, StackSpec, Stage
 
 
 def stack_facts(spec: StackSpec) -> dict[str, Any]:
-    """A stack: name, title, note, components by stage, weights by role, window_seconds, dtype, chat."""
+    """A stack: name, title, note, components by stage, weights by role, window_seconds, segmenter, dtype, chat."""
     return {
         "name": spec.name,
         "title": spec.title,
@@ -20,6 +20,7 @@ def stack_facts(spec: StackSpec) -> dict[str, Any]:
         "components": {stage.value: spec.components[stage] for stage in Stage},
         "weights": {role: ref.name for role, ref in spec.weights.items()},
         "window_seconds": spec.window_seconds,
+        "segmenter": spec.segmenter,
         "dtype": spec.dtype,
         "chat": spec.chat,
     }
@@ -42,6 +43,11 @@ def component_facts(spec: ComponentSpec, contract: Contract | str) -> dict[str, 
         "requires": list(spec.requires),
         "chat": spec.chat,
     }
+
+
+def segmenter_facts(spec: SegmenterSpec) -> dict[str, Any]:
+    """A segmenter: id, title, requires; its "stage" is "segmenter", which is none of the five."""
+    return {"id": spec.id, "stage": "segmenter", "title": spec.title, "requires": list(spec.requires)}
 
 
 def option_facts(model: type[Options]) -> dict[str, Any]:

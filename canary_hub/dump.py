@@ -11,6 +11,7 @@ from typing import Any
 
 from .audio import load_audio
 from .errors import HubError
+from .files import beside
 from .hub import Hub
 from .injection import inject
 from .specs import Stage
@@ -92,6 +93,7 @@ def write(tensors: dict[str, Any], path: str | Path) -> None:
     from safetensors.torch import save_file
 
     try:
-        save_file(tensors, str(path))
+        with beside(Path(path)) as part:
+            save_file(tensors, str(part))
     except OSError as error:
         raise HubError(f"{str(path)!r} cannot be written: {error}.", "Choose another --out.") from error

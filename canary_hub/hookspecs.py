@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from .specs import ComponentSpec, StackSpec, WeightsRef
+from .specs import ComponentSpec, SegmenterSpec, StackSpec, WeightsRef
 
 if TYPE_CHECKING:
     import click
@@ -27,6 +27,11 @@ def canary_components() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
 @hookspec
 def canary_stacks() -> Iterable[StackSpec]:  # type: ignore[empty-body]
     """The stacks this plugin adds; they may use components of other plugins."""
+
+
+@hookspec
+def canary_segmenters() -> Iterable[SegmenterSpec]:  # type: ignore[empty-body]
+    """The segmenters this plugin adds: where long audio is cut. Must import nothing heavy."""
 
 
 @hookspec(firstresult=True)

@@ -5,26 +5,30 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import threading
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from . import options as option_values
 from .contracts import Fit, check_stack
-from .errors import HubError, OptionError, PluginError, WeightsError
+from .errors import HubError, OptionError, PluginError, WeightsError, memory_for
+from .faults import Patience, Worker
 from .options import build_and_call
 from .pipeline import Stack
 from .plugins import PluginRecord, default_plugins_dir, discover
 from .pool import Entry, Pool
-from .protocols import Build
+from .protocols import Build, Segmenter
 from .registry import Registry
-from .specs import ComponentSpec, Contract, Options, StackSpec, Stage, WeightsRef
+from .specs import ComponentSpec, Contract, Options, SegmenterSpec, StackSpec, Stage, WeightsRef
 from .weights import Checkpoint
 
 DEFAULT_STACK = "nano"
 MIN_WINDOW, MAX_WINDOW = 1.0, 3600.0
 DTYPES = ("float32", "bfloat16", "float16")
+_SMALLER = "Choose a smaller stack or dtype=bfloat16, or close other programs."
 
 
 def default_stack() -> str:
@@ -53,6 +57,9 @@ class Hub:
         self.plugins = discover(folder, allow, block)
         self.registry = Registry(self.plugins.records)
         self.pool = Pool(max_bytes)
+        self.patience = Patience.from_env()
+        self._segmenters: dict[str, Segmenter] = {}
+        self._building_segmenter = threading.Lock()
 
     @property
     def records(self) -> list[PluginRecord]:
@@ -67,6 +74,7 @@ class Hub:
         options: Mapping[str, Any] | None = None,
         weights: Mapping[str, str | Path | WeightsRef] | None = None,
         window: float | None = None,
+        segmenter: str | None = None,
     ) -> StackSpec:
         """A stack by name, with parts replaced.
 
@@ -75,6 +83,7 @@ class Hub:
             options: {"max_new_tokens": 64} or {"llm.max_new_tokens": 64}.
             weights: role -> a local folder or a WeightsRef.
             window: seconds; audio is cut at pauses into pieces of at most that.
+            segmenter: the id of what finds those pauses.
 
         Raises: UnknownNameError, OptionError.
         """
@@ -85,8 +94,9 @@ class Hub:
             role: where if isinstance(where, WeightsRef) else WeightsRef(path=Path(where))
             for role, where in (weights or {}).items()
         }
-        spec = spec.override(components, weights=refs, window_seconds=window)
+        spec = spec.override(components, weights=refs, window_seconds=window, segmenter=segmenter)
         specs = self.components(spec)
+        self.registry.segmenter(spec.segmenter)
         if options:
             spec = spec.override(options=option_values.by_stage(options, specs))
         unknown = set(refs) - {role for part in specs.values() for role in part.weights}
@@ -111,11 +121,9 @@ class Hub:
 
     def _check(self, spec: StackSpec, dtype: str, device: str) -> tuple[Fit, dict[Stage, Contract]]:
         contracts: dict[Stage, Contract] = {}
-        problems: list[str] = []
+        problems = _missing(self.registry.segmenter(spec.segmenter))
         for stage, part in self.components(spec).items():
-            missing = [name for name in part.requires if importlib.util.find_spec(name) is None]
-            if missing:
-                problems.append(f"{part.id} needs {', '.join(missing)}: {part.install or 'install it'}")
+            problems += _missing(part)
             try:
                 contracts[stage] = self._contract(part, self._build(spec, part, dtype, device)[0])
             except WeightsError:
@@ -124,6 +132,17 @@ class Hub:
                 problems.append(f"{part.id}: {error.message}")
         fit = check_stack(contracts, spec.components)
         return Fit((*problems, *fit.problems), fit.warnings), contracts
+
+    def segmenter(self, id: str) -> Segmenter:
+        """What finds the pauses, built on first use and kept.
+
+        Raises: UnknownNameError; PluginError, with the install hint when it cannot be imported.
+        """
+        spec = self.registry.segmenter(id)
+        with self._building_segmenter, closing(Worker(self.patience)) as worker:
+            if id not in self._segmenters:
+                self._segmenters[id] = worker.do(id, "loading", lambda: _imported(spec, spec.factory)())
+            return self._segmenters[id]
 
     def contract(self, part: ComponentSpec) -> Contract:
         """A component's contract with its default options and weights.
@@ -188,6 +207,7 @@ class Hub:
         device = device or _default_device()
         fit, contracts = self._check(spec, dtype, device)
         fit.require(spec.name)
+        segmenter = self.segmenter(spec.segmenter)
         audio = next((p for p in contracts[Stage.PREPROCESSOR].accepts if p.kind == "audio"), None)
         entries: dict[Stage, Entry] = {}
         calls: dict[Stage, Options] = {}
@@ -196,20 +216,38 @@ class Hub:
                 build, calls[stage] = self._build(spec, part, dtype, device)
                 refs = tuple(sorted((role, c.ref) for role, c in build.weights.items()))
                 key = (part.id, build.options.model_dump_json(), refs, dtype, device)
-                entries[stage] = self.pool.acquire(key, partial(_make, part, build))
+                with memory_for(f"load {part.id} of stack {spec.name}", _SMALLER):
+                    entries[stage] = self.pool.acquire(key, partial(_make, part, build, self.patience))
         except BaseException:
             for entry in entries.values():
                 self.pool.release(entry)
             raise
         rate = int(audio.rate_hz) if audio is not None and audio.rate_hz else 16000
-        return Stack(spec, self.components(spec), self.pool, entries, calls, rate, fit.warnings)
+        dims = {stage: _dim(contract) for stage, contract in contracts.items()}
+        parts = self.components(spec)
+        return Stack(spec, parts, self.pool, entries, calls, rate, segmenter, fit.warnings, dims, self.patience)
 
 
-def _make(part: ComponentSpec, build: Build) -> Any:
-    return _imported(part, part.factory)(build)
+def _make(part: ComponentSpec, build: Build, patience: Patience) -> Any:
+    """The built component. Raises: PluginError for what its code does wrong, WeightsError."""
+    if not all(checkpoint.available for checkpoint in build.weights.values()):
+        patience = Patience()  # nobody knows how long a download may take
+    with closing(Worker(patience)) as worker:
+        return worker.do(part.id, "loading", lambda: _imported(part, part.factory)(build))
 
 
-def _imported(part: ComponentSpec, target: str) -> Any:
+def _dim(contract: Contract) -> int | None:
+    """Size of the feature axis of what a component produces, where its contract states it."""
+    return contract.produces[0].dim if len(contract.produces) == 1 else None
+
+
+def _missing(part: ComponentSpec | SegmenterSpec) -> list[str]:
+    """Which packages it lacks, as a problem of the stack; empty where it lacks none."""
+    missing = [name for name in part.requires if importlib.util.find_spec(name) is None]
+    return [f"{part.id} needs {', '.join(missing)}: {part.install or 'install it'}"] if missing else []
+
+
+def _imported(part: ComponentSpec | SegmenterSpec, target: str) -> Any:
     """The callable behind "package.module:callable". Raises: PluginError with the install hint."""
     module, _, name = target.partition(":")
     try:

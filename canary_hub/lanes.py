@@ -8,6 +8,7 @@ canary-qwen-2.5b dtype=bfloat16 weights.canary="/data/my checkpoint" llm.seed=1
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from .hub import Hub
     from .pipeline import Stack
 
+LONGEST = 50_000
+"""Characters of a lane; five long options fit."""
+
 _WEIGHTS = "weights."
 _FORM = "Write the stack's name, then what differs: nano llm=canary/qwen3-peft max_new_tokens=50"
 
@@ -35,6 +39,7 @@ class Lane:
     weights: folders by role.
     dtype: "float32", "bfloat16" or "float16"; the stack's own by default.
     window: seconds of audio that are decoded in one piece at most; the stack's own by default.
+    segmenter: id of what finds the pauses at which longer audio is cut; the stack's own by default.
     """
 
     stack: str
@@ -43,6 +48,7 @@ class Lane:
     weights: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     dtype: str | None = None
     window: float | None = None
+    segmenter: str | None = None
 
     def __str__(self) -> str:
         """The line that `parse_lane` reads back."""
@@ -50,14 +56,21 @@ class Lane:
         pairs |= {_WEIGHTS + role: folder for role, folder in self.weights.items()}
         if self.dtype:
             pairs["dtype"] = self.dtype
-        if self.window:
-            pairs["window"] = f"{self.window:g}"
+        if self.window is not None:
+            pairs["window"] = repr(float(self.window)).removesuffix(".0")
+        if self.segmenter:
+            pairs["segmenter"] = self.segmenter
         return " ".join([self.stack, *(f"{key}={_quoted(value)}" for key, value in pairs.items())])
 
     def spec(self, hub: Hub) -> StackSpec:
         """The stack with its parts replaced. Raises: UnknownNameError, OptionError, WeightsError."""
         return hub.stack(
-            self.stack, components=self.components, options=self.options, weights=self.weights, window=self.window
+            self.stack,
+            components=self.components,
+            options=self.options,
+            weights=self.weights,
+            window=self.window,
+            segmenter=self.segmenter,
         )
 
     def load(self, hub: Hub, dtype: str | None = None, device: str | None = None) -> Stack:
@@ -74,26 +87,30 @@ def parse_lane(text: str) -> Lane:
     Values with spaces stand in quotes. Names are looked up later, by `Lane.spec`.
     Raises: OptionError for a line that is not of this form.
     """
+    if len(text) > LONGEST:
+        raise OptionError(f"This lane has {len(text):,} characters; it may have {LONGEST:,}.", "Shorten its options.")
     words = shlex.shlex(text, posix=True, punctuation_chars=False)
     words.whitespace_split, words.escape, words.commenters = True, "", ""  # a backslash is part of a Windows path
     try:
         stack, *pairs = words
     except ValueError as error:
         why = "a quote is not closed" if text.strip() else "it is empty"
-        raise OptionError(f"{text!r} is no lane: {why}.", _FORM) from error
+        raise OptionError(f"{text!r:.80} is no lane: {why}.", _FORM) from error
     if "=" in stack:
-        raise OptionError(f"{text!r} is no lane: it starts with {stack!r}, no stack.", _FORM)
+        raise OptionError(f"{text!r:.80} is no lane: it starts with {stack!r:.80}, no stack.", _FORM)
     given = parse_pairs(pairs)
     if len(given) < len(pairs):
-        raise OptionError(f"{text!r} gives a value twice.", "Leave one of them out.")
+        raise OptionError(f"{text!r:.80} gives a value twice.", "Leave one of them out.")
     components = {stage: given.pop(stage.value) for stage in Stage if stage.value in given}
-    dtype, window = given.pop("dtype", None), given.pop("window", None)
+    dtype, window, segmenter = (given.pop(key, None) for key in ("dtype", "window", "segmenter"))
     try:
         seconds = float(window) if window is not None else None
-    except ValueError as error:
-        raise OptionError(f"{text!r}: window is {window!r}, no number of seconds.", _FORM) from error
+    except ValueError:
+        seconds = math.nan
+    if seconds is not None and not math.isfinite(seconds):
+        raise OptionError(f"{text!r:.80}: window is {window!r:.80}, no number of seconds.", _FORM)
     weights = {key.removeprefix(_WEIGHTS): given.pop(key) for key in list(given) if key.startswith(_WEIGHTS)}
-    return Lane(stack, components, given, weights, dtype, seconds)
+    return Lane(stack, components, given, weights, dtype, seconds, segmenter)
 
 
 def _quoted(value: str) -> str:

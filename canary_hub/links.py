@@ -30,7 +30,7 @@ LANES = 4
 
 View = Literal["transcribe", "compare"]
 _STAGES = {stage.value: stage for stage in Stage}
-_OWN = ("v", "view", "stack", "lane", "details", "at", "dtype", "result")
+_OWN = ("v", "view", "stack", "lane", "details", "at", "dtype", "segmenter", "result")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def to_query(link: Link) -> str:
     for lane in lanes[:1] if link.view == "transcribe" else ():
         pairs.append(("stack", lane.stack))
         pairs += [(stage.value, id) for stage, id in lane.components.items()]
+        if lane.segmenter:
+            pairs.append(("segmenter", lane.segmenter))
         pairs += [(_escaped(name), value) for name, value in lane.options.items()]
     if link.details:
         pairs.append(("details", "on"))
@@ -96,6 +98,7 @@ def from_query(query: str) -> tuple[Link, list[str]]:
     if last.get("view", view) != view:
         problems.append(f"There is no view {last['view']!r}.")
     lanes: list[Lane] = []
+    at_once = view == "compare" and last.get("at") == "once"
     if view == "compare":
         for text in (value for key, value in pairs if key == "lane"):
             try:
@@ -107,8 +110,8 @@ def from_query(query: str) -> tuple[Link, list[str]]:
         options = {
             key.removeprefix("o."): value for key, value in last.items() if key not in _OWN and key not in _STAGES
         }
-        lanes.append(Lane(last["stack"], components, options))
-    return Link(view, tuple(lanes), last.get("details") == "on", last.get("at") == "once"), problems
+        lanes.append(Lane(last["stack"], components, options, segmenter=last.get("segmenter") or None))
+    return Link(view, tuple(lanes), last.get("details") == "on", at_once), problems
 
 
 def known(link: Link, hub: Hub) -> tuple[Link, list[str]]:
@@ -143,9 +146,14 @@ def _known_lane(lane: Lane, hub: Hub, problems: list[str]) -> Lane:
             problems.append(error.message)
         else:
             options[name] = value
+    segmenter = None
+    try:
+        segmenter = hub.registry.segmenter(lane.segmenter).id if lane.segmenter else None
+    except HubError as error:
+        problems.append(error.message)
     if lane.weights:
         problems.append("A link cannot name folders: its weights were left out.")
-    return replace(lane, components=components, options=options, weights={})
+    return replace(lane, components=components, options=options, weights={}, segmenter=segmenter)
 
 
 def _escaped(name: str) -> str:

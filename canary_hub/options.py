@@ -20,7 +20,7 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         key, sep, value = pair.partition("=")
         if not sep or not key.strip():
-            raise OptionError(f"{pair!r} is not of the form key=value.", "For example: -o max_new_tokens=64")
+            raise OptionError(f"{pair!r:.80} is not of the form key=value.", "For example: -o max_new_tokens=64")
         parsed[key.strip()] = value
     return parsed
 
@@ -46,12 +46,12 @@ def by_stage(values: Mapping[str, Any], components: Mapping[Stage, ComponentSpec
             every = sorted({field for fields in known.values() for field in fields})
             near = difflib.get_close_matches(name, every, n=3)
             raise OptionError(
-                f"No component of this stack has an option {key!r}.",
+                f"No component of this stack has an option {key!r:.80}.",
                 f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(every) or 'none'}.",
             )
         if len(owners) > 1:
             choices = ", ".join(f"{stage.value}.{name}" for stage in owners)
-            raise OptionError(f"Several components have an option {key!r}.", f"Say which: {choices}.")
+            raise OptionError(f"Several components have an option {key!r:.80}.", f"Say which: {choices}.")
         placed.setdefault(owners[0], {})[name] = value
     return placed
 

@@ -6,17 +6,25 @@ import math
 import time
 import weakref
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from .audio import Limits, Waveform, load_audio
-from .errors import HubError
+from .errors import HubError, memory_for
+from .faults import Patience, Worker, blamed, check_output, check_step
 from .injection import Injected, inject
 from .inspection import Choices, observe, segment_trace
 from .options import by_stage, validate
 from .pool import Entry, Pool
-from .protocols import ChatBackend, Encoder, Inspectable, LLMBackend, Preprocessor, Projector, PromptTemplate
+from .protocols import (
+    ChatBackend,
+    Inspectable,
+    LLMBackend,
+    PromptTemplate,
+    Segmenter,
+)
 from .repetition import loop_start
 from .segmentation import Span, is_silent, split_at_pauses
 from .sharing import Shared
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 
 BATCH_SEGMENTS = 8
 """Segments decoded together: in bfloat16 a step costs nearly the same from 1 to 16 rows."""
+_SMALLER = "Choose a smaller stack, dtype=bfloat16 or a shorter window, or close other programs."
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,10 @@ class Stack:
 
     options: call options by stage, validated; `transcribe(..., max_new_tokens=10)` overrides them.
     rate: sample rate in Hz that the preprocessor expects.
+    segmenter: finds the pauses at which long audio is cut.
     warnings: what fits but was not trained together.
+    dims: sizes of the feature axes that the components' contracts state.
+    patience: how long a component may take for a piece of work.
     """
 
     def __init__(
@@ -114,14 +126,20 @@ class Stack:
         entries: Mapping[Stage, Entry],
         options: Mapping[Stage, Options],
         rate: int,
+        segmenter: Segmenter,
         warnings: tuple[str, ...] = (),
+        dims: Mapping[Stage, int | None] | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.spec = spec
         self.specs = specs
         self.entries = entries
         self.options = dict(options)
         self.rate = rate
+        self.segmenter = segmenter
         self.warnings = warnings
+        self.dims = dims or {}
+        self.patience = patience or Patience()
         self._release = weakref.finalize(self, _release_all, pool, tuple(entries.values()))
 
     @property
@@ -186,6 +204,19 @@ class Stack:
         """Decode and resample to the rate the stack expects. Raises: AudioError."""
         return source if isinstance(source, Waveform) else load_audio(source, self.rate, limits)
 
+    def split(self, wave: Waveform) -> list[Span]:
+        """The pieces in which a file is decoded: cut at pauses, none longer than the stack's window.
+
+        Raises: PluginError when the segmenter fails.
+        """
+        id = self.spec.segmenter
+        with closing(Worker(self.patience)) as worker:
+
+            def pause(wave: Waveform, first: int, last: int) -> int:
+                return worker.do(id, "looking for a pause", lambda: self.segmenter(wave, first, last))
+
+            return split_at_pauses(wave, self.spec.window_seconds, pause, id)
+
     def run(
         self,
         waves: Sequence[Waveform],
@@ -193,15 +224,20 @@ class Stack:
         audio_seconds: Sequence[float] = (),
         details: bool = False,
         shared: Shared | None = None,
+        spans: Sequence[Sequence[Span]] = (),
+        known: Mapping[tuple[int, int], SegmentResult] | None = None,
     ) -> Iterator[Event]:
         """Several decoded files through the stack: their segments are decoded as batches.
 
         Args:
             waves: at `rate`.
             options: call options of every stage; the stack's own by default.
-            audio_seconds: what decoding each file took, for the results.
+            audio_seconds: what decoding each file (and cutting it, with `spans`) took, for the results.
             details: record a trace of every file.
             shared: stage outputs that runs of other stacks on the same waves may have made already.
+            spans: of each file, what `split` gave; else they are found here.
+            known: segments by the indices of file and segment that an earlier, equal run has finished. A batch is
+                left out if all of it is known, so that the others are composed, and come out, as they did there.
         """
         options = options or self.options
         results, jobs = [], []
@@ -209,7 +245,7 @@ class Stack:
             started = time.perf_counter()
             result = Result(wave.name, wave.seconds, self.name, warnings=self.warnings)
             result.trace = self._new_trace(wave) if details else None
-            for span in split_at_pauses(wave, self.spec.window_seconds):
+            for span in spans[i] if spans else self.split(wave):
                 out = SegmentResult(span.start, span.end)
                 jobs.append(_Job(i, len(result.segments), wave, span, out, result.trace))
                 result.segments.append(out)
@@ -218,21 +254,31 @@ class Stack:
             results.append(result)
         open_segments = [len(result.segments) for result in results]
         for batch in (jobs[at : at + BATCH_SEGMENTS] for at in range(0, len(jobs), BATCH_SEGMENTS)):
-            for event in self._run_batch(batch, options, shared):
-                if isinstance(event, StageDone):
-                    total = sum(job.span.end - job.span.start for job in batch)
-                    for job in batch:
-                        share = (job.span.end - job.span.start) / total
-                        results[job.file].seconds[event.record.stage] += event.record.seconds * share
-                    for trace in {job.file: job.trace for job in batch}.values():
-                        if trace is not None:
-                            trace.stages.append(event.record)
-                yield event
+            if known and all((job.file, job.segment) in known for job in batch):
+                for job in batch:
+                    results[job.file].segments[job.segment] = job.out = known[job.file, job.segment]
+            else:
+                with closing(Worker(self.patience)) as worker:
+                    yield from self._counted(self._run_batch(batch, options, shared, worker), batch, results)
             for job in batch:
                 yield SegmentDone(job.file, job.segment, job.out)
                 open_segments[job.file] -= 1
                 if not open_segments[job.file]:
                     yield Done(job.file, results[job.file])
+
+    def _counted(self, events: Iterator[Event], batch: list[_Job], results: list[Result]) -> Iterator[Event]:
+        """A batch's events, the time of each stage shared out to the files by their audio."""
+        seconds = [job.span.end - job.span.start for job in batch]
+        pieces = f"{len(batch)} piece{'s'[: len(batch) > 1]} of up to {max(seconds):.1f} s"
+        with memory_for(f"run stack {self.name} on {pieces}", _SMALLER):
+            for event in events:
+                if isinstance(event, StageDone):
+                    for job, part in zip(batch, seconds, strict=True):
+                        results[job.file].seconds[event.record.stage] += event.record.seconds * part / sum(seconds)
+                    for trace in {job.file: job.trace for job in batch}.values():
+                        if trace is not None:
+                            trace.stages.append(event.record)
+                yield event
 
     def _new_trace(self, wave: Waveform) -> Trace:
         trace = Trace(wave.name, wave.seconds, self.name, {s.value: self.spec.components[s] for s in Stage})
@@ -241,7 +287,9 @@ class Stack:
             trace.parameters[stage.value] = entry.parameters
         return trace
 
-    def _run_batch(self, batch: list[_Job], options: Mapping[Stage, Options], shared: Shared | None) -> Iterator[Event]:
+    def _run_batch(
+        self, batch: list[_Job], options: Mapping[Stage, Options], shared: Shared | None, worker: Worker
+    ) -> Iterator[Event]:
         import torch
 
         clips = []
@@ -261,7 +309,7 @@ class Stack:
         features = []
         for stage in (Stage.PREPROCESSOR, Stage.ENCODER, Stage.PROJECTOR):
             made_by = (self.entries[stage], made_by)
-            work = partial(_timed, self.component(stage), wav, lengths)
+            work = partial(self._work, stage, wav, lengths, worker)
             (wav, lengths, seconds), known = shared.get(made_by, work) if shared else (work(), False)
             if stage is Stage.PREPROCESSOR:
                 features = [row[:, :n] for row, n in zip(wav, lengths.tolist(), strict=True)]
@@ -269,7 +317,10 @@ class Stack:
         llm = cast(LLMBackend, self.component(Stage.LLM))
         template = cast(PromptTemplate, self.component(Stage.PROMPT_TEMPLATE))
         started = time.perf_counter()
-        prompt = llm.tokenize(template.render(options[Stage.PROMPT_TEMPLATE]))
+        with blamed(self.spec.components[Stage.PROMPT_TEMPLATE], "rendering the prompt"):
+            rendered = template.render(options[Stage.PROMPT_TEMPLATE])
+        with blamed(self.spec.components[Stage.LLM], "tokenizing the prompt"):
+            prompt = llm.tokenize(rendered)
         frames = lengths.tolist()  # one wait for a GPU, not one a row
         kept = [i for i, n in enumerate(frames) if n > 0]
         for i in set(range(len(jobs))) - set(kept):
@@ -277,7 +328,8 @@ class Stack:
         if not kept:
             return
         audio = [wav[i, : frames[i]] for i in kept]
-        injected = inject([prompt] * len(kept), llm.embed, audio, llm.placeholder_id)
+        with blamed(self.spec.components[Stage.LLM], "embedding the prompt"):
+            injected = inject([prompt] * len(kept), llm.embed, audio, llm.placeholder_id)
         seconds = time.perf_counter() - started
         positions = injected.attention_mask.sum(dim=1)
         yield self._stage_done(Stage.PROMPT_TEMPLATE, seconds, injected.inputs_embeds, positions)
@@ -288,7 +340,7 @@ class Stack:
             first = int((~mask).sum()) + prompt.index(llm.placeholder_id)
             choices.append(Choices(slice(first, first + len(clip))))
         ids: list[list[int]] = [[] for _ in kept]
-        yield from self._decode([jobs[i] for i in kept], injected, options[Stage.LLM], ids, choices)
+        yield from self._decode([jobs[i] for i in kept], injected, options[Stage.LLM], ids, choices, worker)
         frame_seconds = getattr(self.component(Stage.PROJECTOR), "frame_seconds", None)
         for row, i in enumerate(kept):
             trace = jobs[i].trace
@@ -298,11 +350,17 @@ class Stack:
                 trace.segments.append(segment_trace(llm, span, *made, frame_seconds))
 
     def _decode(
-        self, jobs: list[_Job], injected: Injected, options: Options, ids: list[list[int]], choices: list[Choices]
+        self,
+        jobs: list[_Job],
+        injected: Injected,
+        options: Options,
+        ids: list[list[int]],
+        choices: list[Choices],
+        worker: Worker,
     ) -> Iterator[Event]:
         """Write the segments' texts; `ids` gets each row's tokens, `choices` (with a trace) what else it
         could have written and where it looked."""
-        llm = cast(LLMBackend, self.component(Stage.LLM))
+        llm, name = cast(LLMBackend, self.component(Stage.LLM)), self.spec.components[Stage.LLM]
         started = time.perf_counter()
         logprobs: list[list[float]] = [[] for _ in jobs]
         loops: dict[int, int] = {}
@@ -318,17 +376,20 @@ class Stack:
         steps_of = llm.generate
         if watched and isinstance(llm, Inspectable):
             steps_of = partial(llm.generate, attention=True)
-        for step in steps_of(injected.inputs_embeds, injected.attention_mask, options, stop):
-            steps += 1
-            if watched:
-                observe(step, choices)
-            for row, id in enumerate(step.ids):
-                if id is not None:
-                    ids[row].append(id)
-                    logprobs[row].append(step.logprobs[row])
-                    job = jobs[row]
-                    job.out.text = llm.decode(ids[row]).rstrip("\ufffd")
-                    yield Token(job.file, job.segment, id, step.logprobs[row], job.out.text)
+        begin = partial(steps_of, injected.inputs_embeds, injected.attention_mask, options, stop)
+        with closing(worker.steps(name, "writing", begin)) as made, blamed(name, "decoding tokens"):
+            for step in made:
+                check_step(name, step, len(jobs))
+                steps += 1
+                if watched:
+                    observe(step, choices)
+                for row, id in enumerate(step.ids):
+                    if id is not None:
+                        ids[row].append(id)
+                        logprobs[row].append(step.logprobs[row])
+                        job = jobs[row]
+                        job.out.text = llm.decode(ids[row]).rstrip("\ufffd")
+                        yield Token(job.file, job.segment, id, step.logprobs[row], job.out.text)
         limit = getattr(options, "max_new_tokens", None)
         for row, job in enumerate(jobs):
             job.out.tokens = len(ids[row])
@@ -339,10 +400,18 @@ class Stack:
             elif len(ids[row]) == limit and ids[row][-1] not in llm.eos_ids:
                 job.out.note = _cut_off(limit)
             job.out.text = llm.decode(ids[row]).strip()
-        record = StageRecord(
-            Stage.LLM.value, self.spec.components[Stage.LLM], time.perf_counter() - started, (len(jobs), steps), "int64"
-        )
-        yield StageDone(record)
+        spent = time.perf_counter() - started
+        yield StageDone(StageRecord(Stage.LLM.value, name, spent, (len(jobs), steps), "int64"))
+
+    def _work(
+        self, stage: Stage, x: torch.Tensor, lengths: torch.Tensor, worker: Worker
+    ) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """What a stage before the LLM makes of a batch, and the seconds it took. Raises: PluginError."""
+        id, started = self.spec.components[stage], time.perf_counter()
+        component = self.component(stage)
+        output = worker.do(id, "running", lambda: component(x, lengths))
+        check_output(id, output, len(x), 2 if stage is Stage.PREPROCESSOR else 1, self.dims.get(stage))
+        return *output, time.perf_counter() - started
 
     def _stage_done(
         self, stage: Stage, seconds: float, output: torch.Tensor, lengths: torch.Tensor, shared: bool = False
@@ -367,24 +436,19 @@ class Stack:
         called = llm.chat_options(self.call_options(**options)[Stage.LLM])
         ids = torch.tensor([llm.tokenize(llm.chat_segments(message))])
         new: list[int] = []
-        for step in llm.generate(llm.embed(ids), torch.ones_like(ids, dtype=torch.bool), called):
-            if step.ids[0] is not None:
-                new.append(step.ids[0])
-                yield Answer(llm.decode(new).rstrip("\ufffd"))
+        name, begin = self.spec.components[Stage.LLM], partial(llm.generate, llm.embed(ids), ids >= 0, called)
+        with closing(Worker(self.patience)) as worker, closing(worker.steps(name, "writing", begin)) as made:
+            for step in made:
+                check_step(name, step, 1)
+                if step.ids[0] is not None:
+                    new.append(step.ids[0])
+                    yield Answer(llm.decode(new).rstrip("\ufffd"))
         if new and new[-1] not in llm.eos_ids:
             yield Answer(llm.decode(new).strip(), _cut_off(len(new)))
 
 
 def _cut_off(tokens: int) -> str:
     return f"cut off at its limit of {tokens} tokens"
-
-
-def _timed(
-    component: Preprocessor | Encoder | Projector, x: torch.Tensor, lengths: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, float]:
-    started = time.perf_counter()
-    x, lengths = component(x, lengths)
-    return x, lengths, time.perf_counter() - started
 
 
 def _release_all(pool: Pool, entries: Sequence[Entry]) -> None:

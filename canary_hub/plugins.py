@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,9 @@ import pluggy
 
 from . import hookspecs
 from .errors import PluginError
-from .specs import API_VERSION, ID_PATTERN, ComponentSpec, StackSpec, Stage
+from .faults import Patience, Worker
+from .import_marks import importing
+from .specs import API_VERSION, ID_PATTERN, ComponentSpec, SegmenterSpec, StackSpec, Stage
 
 if TYPE_CHECKING:
     import click
@@ -36,6 +39,7 @@ else:
     import tomli as tomllib
 
 GROUP = "canary_hub"
+BUILT_IN = "built-in"
 BUILTINS = ("canary_hub.builtin.canary_qwen", "canary_hub.builtin.nano")
 
 
@@ -48,6 +52,7 @@ class PluginRecord:
     version: str = ""
     components: tuple[ComponentSpec, ...] = ()
     stacks: tuple[StackSpec, ...] = ()
+    segmenters: tuple[SegmenterSpec, ...] = ()
     import_seconds: float = 0.0
     error: str = ""
     trace: str = ""
@@ -75,23 +80,39 @@ class PluginSet:
         self.manager.add_hookspecs(hookspecs)
         self.records: list[PluginRecord] = []
         self._taken: dict[str, str] = {}
+        self._patience = Patience.from_env()
 
     def take(self, candidate: _Candidate) -> None:
         """Import, register, check and commit one plugin, or undo all of it and keep the error."""
         record = PluginRecord(candidate.name, candidate.origin, candidate.version)
         started = time.perf_counter()
         try:
-            record.module = candidate.load()
+            record.module = self._imported(candidate)
             record.import_seconds = time.perf_counter() - started
             self._register(record)
         except (Exception, SystemExit) as error:
             record.import_seconds = record.import_seconds or time.perf_counter() - started
             record.error = _describe(error)
             record.trace = traceback.format_exc()
-            record.components, record.stacks = (), ()
+            record.components, record.stacks, record.segmenters = (), (), ()
             if record.module is not None and self.manager.is_registered(record.module):
                 self.manager.unregister(record.module)
         self.records.append(record)
+
+    def _imported(self, candidate: _Candidate) -> Any:
+        """The plugin's module; one that ended an earlier process, or does not come to an end, is not waited for."""
+        if candidate.origin == BUILT_IN:
+            return candidate.load()
+        with (
+            importing(candidate.name, candidate.origin, candidate.version) as died,
+            closing(Worker(self._patience)) as worker,
+        ):
+            if died is not None:
+                raise PluginError(
+                    "An earlier start ended without a word while importing it.",
+                    f"Mend or update it, or delete {str(died)!r} to try it again.",
+                )
+            return worker.wait(candidate.name, "its import", candidate.load)
 
     def _register(self, record: PluginRecord) -> None:
         wanted = getattr(record.module, "CANARY_HUB_API", API_VERSION)
@@ -111,7 +132,9 @@ class PluginSet:
                 )
         record.components = tuple(self._call(record, "canary_components", ComponentSpec))
         record.stacks = tuple(self._call(record, "canary_stacks", StackSpec))
+        record.segmenters = tuple(self._call(record, "canary_segmenters", SegmenterSpec))
         names = [spec.id for spec in record.components] + [f"stack {s.name}" for s in record.stacks]
+        names += [f"segmenter {s.id}" for s in record.segmenters]
         for name in names:
             if names.count(name) > 1:
                 raise PluginError(f"It registers {name!r} twice.")
@@ -119,6 +142,8 @@ class PluginSet:
                 raise PluginError(f"It registers {name!r}, which {self._taken[name]} already has.", "Rename it.")
         for spec in record.components:
             _check_component(spec)
+        for segmenter in record.segmenters:
+            _check_names("Segmenter", segmenter.id, [segmenter.factory])
         self._taken.update(dict.fromkeys(names, f"plugin {record.name!r} ({record.origin})"))
 
     def _check_hook_names(self, module: Any) -> None:
@@ -183,7 +208,7 @@ def discover(
     blocked = set(block)
     allowed = None if allow is None else set(allow)
     for candidate in _candidates(plugins_dir):
-        builtin = candidate.origin == "built-in"
+        builtin = candidate.origin == BUILT_IN
         if candidate.name in blocked or (not builtin and allowed is not None and candidate.name not in allowed):
             found.records.append(
                 PluginRecord(candidate.name, candidate.origin, candidate.version, error="Not loaded: blocked by name.")
@@ -207,7 +232,7 @@ def _candidates(plugins_dir: Path | None) -> Iterator[_Candidate]:
     from . import __version__
 
     for name in BUILTINS:
-        yield _Candidate(name.rsplit(".", 1)[1], "built-in", _importer(name), __version__)
+        yield _Candidate(name.rsplit(".", 1)[1], BUILT_IN, _importer(name), __version__)
     installed = set()
     entries = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name)
     for entry in entries:
@@ -280,14 +305,18 @@ def _raiser(error: Exception) -> Callable[[], Any]:
 
 
 def _check_component(spec: ComponentSpec) -> None:
-    if not re.match(ID_PATTERN, spec.id):
-        raise PluginError(f"Component id {spec.id!r} is not of the form namespace/name in lower case.")
     if not isinstance(spec.stage, Stage):
         raise PluginError(f"Component {spec.id!r} names no stage but {spec.stage!r}.")
     targets = [spec.factory, spec.contract] if isinstance(spec.contract, str) else [spec.factory]
+    _check_names("Component", spec.id, targets)
+
+
+def _check_names(what: str, id: str, targets: Iterable[str]) -> None:
+    if not re.match(ID_PATTERN, id):
+        raise PluginError(f"{what} id {id!r} is not of the form namespace/name in lower case.")
     for target in targets:
         if not re.match(r"^[\w.]+:\w+$", target):
-            raise PluginError(f"{target!r} of component {spec.id!r} is not of the form package.module:callable.")
+            raise PluginError(f"{target!r} of {what.lower()} {id!r} is not of the form package.module:callable.")
 
 
 def _hook_names() -> set[str]:

@@ -16,6 +16,7 @@ from .specs import Options
 if TYPE_CHECKING:
     import torch
 
+    from .audio import Waveform
     from .weights import Checkpoint
 
 
@@ -58,9 +59,10 @@ class Step:
     ids: the new token of each row; None for a row that had already stopped.
     logprobs: natural log of each token's probability under a softmax over the whole vocabulary
         (nan for stopped rows).
-    logits: (B, V) in the model's dtype, from which the ids were chosen.
-    attention: (B, heads, L) float32, where it was asked for: how much the position that wrote each token
-        attends to each prompt position, over the heads of all layers.
+    logits: (B, V) in the model's dtype, from which the ids were chosen. A backend that is told the most probable
+        tokens alone gives their log-probabilities, and all others equal shares of the rest.
+    attention: (B, heads, L) float32, where it was asked for and the backend sees it: how much the position that
+        wrote each token attends to each prompt position, over the heads of all layers.
     """
 
     ids: tuple[int | None, ...]
@@ -71,6 +73,20 @@ class Step:
 
 RowStop = Callable[[int, Sequence[int]], bool]
 """Called with (row, its new ids so far); True stops that row."""
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Finds the pause at which long audio is cut.
+
+    It only proposes a place; the pieces are made from its answers (`segmentation.split_at_pauses`), so none can be
+    lost or be longer than the window. It may be called from several threads at once.
+    """
+
+    def __call__(self, wave: Waveform, first: int, last: int) -> int:
+        """The sample in [first, last] at which to cut `wave` (S,), 0 < first <= last < S: the piece before it ends
+        there, the next begins with it."""
+        ...
 
 
 @runtime_checkable
@@ -186,7 +202,7 @@ class Inspectable(LLMBackend, Protocol):
         stop: RowStop | None = None,
         attention: bool = False,
     ) -> Iterator[Step]:
-        """As any backend's; with `attention`, every step carries it."""
+        """As any backend's; with `attention`, every step carries it where the backend sees it."""
         ...
 
 

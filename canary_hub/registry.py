@@ -1,4 +1,4 @@
-"""The frozen look-up of components and stacks, built once from the plugin records."""
+"""The frozen look-up of components, stacks and segmenters, built once from the plugin records."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 from .errors import UnknownNameError
 from .plugins import PluginRecord
-from .specs import ComponentSpec, StackSpec, Stage
+from .specs import ComponentSpec, SegmenterSpec, StackSpec, Stage
 
 
 class Registry:
-    """Components by id and stacks by name; nothing can be added after it is built."""
+    """Components and segmenters by id, stacks by name; nothing can be added after it is built."""
 
     def __init__(self, records: Iterable[PluginRecord]) -> None:
         used = [record for record in records if record.ok]
@@ -21,6 +21,9 @@ class Registry:
         )
         self.stacks: Mapping[str, StackSpec] = MappingProxyType(
             {spec.name: spec for record in used for spec in record.stacks}
+        )
+        self.segmenters: Mapping[str, SegmenterSpec] = MappingProxyType(
+            {spec.id: spec for record in used for spec in record.segmenters}
         )
 
     def of(self, stage: Stage) -> tuple[ComponentSpec, ...]:
@@ -46,6 +49,12 @@ class Registry:
         if name not in self.stacks:
             raise _unknown("stack", name, list(self.stacks), "canary-hub stacks")
         return self.stacks[name]
+
+    def segmenter(self, id: str) -> SegmenterSpec:
+        """The segmenter of that id. Raises: UnknownNameError with the nearest ids."""
+        if id not in self.segmenters:
+            raise _unknown("segmenter", id, list(self.segmenters), "canary-hub components segmenter")
+        return self.segmenters[id]
 
 
 def _unknown(what: str, name: str, pool: list[str], listing: str) -> UnknownNameError:

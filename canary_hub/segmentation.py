@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from operator import index
+from typing import TYPE_CHECKING, Any
 
-from .errors import OptionError
+from .errors import OptionError, PluginError
+from .specs import ENERGY
 
 if TYPE_CHECKING:
     from .audio import Samples, Waveform
+    from .protocols import Segmenter
 
 SILENCE_DBFS = -60.0
 """Below this level (half the peak-to-peak swing, full scale is 0 dBFS) samples count as silent."""
@@ -46,30 +49,12 @@ def is_silent(samples: Samples) -> bool:
     return swing < 10 ** (SILENCE_DBFS / 20)
 
 
-def split_at_pauses(wave: Waveform, window_seconds: float) -> list[Span]:
-    """Cut `wave` into spans of at most `window_seconds`, each at the quietest point in reach.
+def quietest(wave: Waveform, first: int, last: int) -> int:
+    """The built-in segmenter: the sample in [first, last] around which it is quietest.
 
-    The spans tile the audio exactly. A cut lies in the last quarter of its window, where the RMS level
-    smoothed over 250 ms is lowest; where it stays equally low, in the middle of the last such stretch.
-    The quarter moves forward in time before the end of the audio, so that the last span keeps at least
-    a quarter of a window. Empty audio has no spans. Raises `OptionError` for a window under 0.1 s.
+    That is where the RMS level smoothed over 250 ms is lowest; where it stays equally low, the middle of the last
+    such stretch.
     """
-    if not window_seconds >= 0.1:
-        raise OptionError(f"A window of {window_seconds} s is too short.", "Give at least 0.1 seconds.")
-    total = len(wave.samples)
-    window = int(min(window_seconds * wave.rate, total))
-    quarter = window // 4
-    cuts = [0]
-    while total - cuts[-1] > window:
-        latest = cuts[-1] + min(window, total - cuts[-1] - quarter)
-        cuts.append(_quietest(wave, latest - quarter, latest))
-    if total:
-        cuts.append(total)
-    return [Span(first, stop, wave.rate) for first, stop in pairwise(cuts)]
-
-
-def _quietest(wave: Waveform, first: int, last: int) -> int:
-    """The sample index in [first, last] around which the level over 250 ms is lowest."""
     import numpy as np
 
     hop = max(1, wave.rate // 100)
@@ -91,3 +76,44 @@ def _quietest(wave: Waveform, first: int, last: int) -> int:
     earlier = np.flatnonzero(~low[:stop])
     start = int(earlier[-1]) + 1 if len(earlier) else 0
     return min(last, first + (start + stop) * hop // 2)
+
+
+def split_at_pauses(
+    wave: Waveform, window_seconds: float, segmenter: Segmenter = quietest, name: str = ENERGY
+) -> list[Span]:
+    """Cut `wave` into spans of at most `window_seconds`, each where `segmenter` finds a pause.
+
+    The spans tile the audio exactly. A cut lies in the last quarter of its window. The quarter moves forward in
+    time before the end of the audio, so that the last span keeps at least a quarter of a window. Empty audio has
+    no spans.
+
+    Raises: OptionError for a window under 0.1 s; PluginError with the segmenter's `name` when it answers with
+        anything but a sample of that quarter.
+    """
+    if not window_seconds >= 0.1:
+        raise OptionError(f"A window of {window_seconds} s is too short.", "Give at least 0.1 seconds.")
+    total = len(wave.samples)
+    window = int(min(window_seconds * wave.rate, total))
+    quarter = window // 4
+    cuts = [0]
+    while total - cuts[-1] > window:
+        latest = cuts[-1] + min(window, total - cuts[-1] - quarter)
+        earliest = latest - quarter
+        cuts.append(_checked(segmenter(wave, earliest, latest), wave, earliest, latest, name))
+    if total:
+        cuts.append(total)
+    return [Span(first, stop, wave.rate) for first, stop in pairwise(cuts)]
+
+
+def _checked(answer: Any, wave: Waveform, first: int, last: int, name: str) -> int:
+    """What a segmenter answered, as a sample in [first, last]. Raises: PluginError."""
+    try:
+        cut = index(answer)
+    except TypeError:
+        cut = -1
+    if not first <= cut <= last:
+        raise PluginError(
+            f"{name} answered {answer!r:.100} when asked for a sample between {first} and {last} of {wave.name}.",
+            f"Choose another segmenter, such as {ENERGY}: this one breaks its contract.",
+        )
+    return cut

@@ -10,7 +10,7 @@ from typing import Any
 class Shared:
     """Outputs of stages by what made them; give one to every `Stack.run` that is compared.
 
-    It holds all of them until it is dropped: about 6 MB per 40 s of audio for a stack of full size.
+    It holds all of them until it is cleared: about 6 MB per 40 s of audio for a stack of full size.
     """
 
     def __init__(self) -> None:
@@ -25,3 +25,8 @@ class Shared:
             if not known:
                 self._found[key] = compute()
             return self._found[key], known
+
+    def clear(self) -> None:
+        """Drop all outputs."""
+        with self._lock:
+            self._found.clear()

@@ -135,6 +135,27 @@ class ComponentSpec:
     chat: bool = False
 
 
+ENERGY = "canary/energy"
+"""The segmenter of every stack that names no other: cuts where it is quietest."""
+
+
+@dataclass(frozen=True)
+class SegmenterSpec:
+    """One way to find the pauses at which long audio is cut, as data. It is no stage: every stack can use any.
+
+    id: its name "namespace/name".
+    factory: "package.module:callable", imported on first use and called without arguments; returns an object that
+        follows `protocols.Segmenter`.
+    requires, install: import names that must be present, and the command that installs them.
+    """
+
+    id: str
+    factory: str
+    title: str = ""
+    requires: tuple[str, ...] = ()
+    install: str = ""
+
+
 @dataclass(frozen=True)
 class StackSpec:
     """Five components and their weights, under a name.
@@ -143,6 +164,7 @@ class StackSpec:
     weights: role -> where those weights come from.
     options: component options by stage: {"llm": {"max_new_tokens": 64}}.
     window_seconds: the longest audio the model was trained on; longer audio is cut at pauses.
+    segmenter: the id of what finds those pauses.
     dtype: the dtype it is loaded in unless the caller says otherwise.
     note: one honest sentence for a picker: what it is for, what it costs.
     chat: whether its LLM was trained to answer, so that LLM mode makes sense.
@@ -157,6 +179,7 @@ class StackSpec:
     title: str = ""
     note: str = ""
     chat: bool = True
+    segmenter: str = ENERGY
 
     def __post_init__(self) -> None:
         missing = [stage.value for stage in Stage if stage not in self.components]
@@ -169,8 +192,9 @@ class StackSpec:
         options: Mapping[Stage, Mapping[str, Any]] | None = None,
         weights: Mapping[str, WeightsRef] | None = None,
         window_seconds: float | None = None,
+        segmenter: str | None = None,
     ) -> StackSpec:
-        """The same stack with some components, options, weights or its window replaced.
+        """The same stack with some components, options, weights, its window or its segmenter replaced.
 
         A swapped component starts from its own defaults: options that the stack set for the
         component it replaces are dropped.
@@ -187,4 +211,5 @@ class StackSpec:
             options=kept,
             weights={**self.weights, **(weights or {})},
             window_seconds=window_seconds or self.window_seconds,
+            segmenter=segmenter or self.segmenter,
         )

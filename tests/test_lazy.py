@@ -40,6 +40,9 @@ FLOORS = [
     {"specs", "errors"},
     {
         "contracts",
+        "faults",
+        "files",
+        "import_marks",
         "protocols",
         "hookspecs",
         "audio",

@@ -13,11 +13,11 @@ import pytest
 from pydantic import Field
 
 from canary_hub import Hub
-from canary_hub.errors import HubError, OptionError, UnknownNameError
+from canary_hub.errors import HubError, OptionError, UnknownNameError, explain
 from canary_hub.specs import ComponentSpec, Contract, Options, Stage, WeightsRef
 from canary_hub.trace import Result, SegmentResult, StageRecord
 from canary_hub.ui import build_demo, loading, results
-from canary_hub.ui.runs import Choice, Moment, explain, transcribe
+from canary_hub.ui.runs import Choice, Moment, transcribe
 
 
 @pytest.fixture

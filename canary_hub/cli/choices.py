@@ -31,6 +31,7 @@ _STACK = (
     click.option("-o", "--option", "pairs", multiple=True, metavar="KEY=VALUE", help="A component's option."),
     click.option("--weights", multiple=True, metavar="ROLE=DIR", help="Read these weights from a local folder."),
     click.option("--window", type=float, metavar="SECONDS", help="Cut audio into pieces of at most that, at pauses."),
+    click.option("--segmenter", metavar="ID", help="What finds those pauses."),
 )
 
 _LOAD = (
@@ -73,4 +74,5 @@ def chosen_stack(hub: Hub, given: dict[str, Any]) -> StackSpec:
         options=parse_pairs(given.pop("pairs")),
         weights=parse_pairs(given.pop("weights")),
         window=given.pop("window"),
+        segmenter=given.pop("segmenter"),
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import HubError
+from ..files import write_text
 from ..lanes import Lane, parse_lane
 from .choices import hub_of, load_options, plugin_choice, plugin_options
 
@@ -158,11 +159,8 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, content: str) -> None:
-    """Write beside the final name, then rename. Raises: HubError."""
-    part = path.with_name(f".{path.name}.part")
+    """Raises: HubError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(content, "utf-8", newline="")
-        os.replace(part, path)
+        write_text(path, content)
     except OSError as error:
         raise HubError(f"{str(path)!r} cannot be written: {error.strerror}.", "Choose another --output.") from error

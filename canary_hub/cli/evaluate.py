@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import HubError
+from ..files import write_text
 from ..hub import default_stack
 from ..lanes import parse_lane
 from .choices import hub_of, load_options, plugin_choice, plugin_options
@@ -170,6 +171,6 @@ def _tell_failed(report: Report, out: Path) -> None:
 
 def _write(path: Path, content: str) -> None:
     try:
-        path.write_text(content, "utf-8", newline="")
+        write_text(path, content)
     except OSError as error:
         raise HubError(f"{str(path)!r} cannot be written: {error.strerror}.", "Choose another --out.") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..catalogue import component_facts, option_facts, stack_facts
+from ..catalogue import component_facts, option_facts, segmenter_facts, stack_facts
 from ..contracts import describe
 from ..errors import HubError
 from ..hub import Hub
@@ -35,6 +35,7 @@ def plugins(ctx: click.Context, /, verbose: bool, as_json: bool, **given: Any) -
                 "import_seconds": round(r.import_seconds, 4),
                 "components": [spec.id for spec in r.components],
                 "stacks": [spec.name for spec in r.stacks],
+                "segmenters": [spec.id for spec in r.segmenters],
                 "error": r.error or None,
             }
             for r in hub.records
@@ -42,10 +43,12 @@ def plugins(ctx: click.Context, /, verbose: bool, as_json: bool, **given: Any) -
         click.echo(json.dumps(rows, indent=2))
         return
     for r in hub.records:
-        adds = f"{len(r.components)} components, {len(r.stacks)} stacks" if r.ok else "not in use"
+        counts = f"{len(r.components)} components, {len(r.stacks)} stacks, {len(r.segmenters)} segmenters"
+        adds = counts if r.ok else "not in use"
         click.echo(f"{r.name} {r.version}  [{r.origin}]  {adds}, {r.import_seconds * 1000:.0f} ms")
         if verbose and r.ok:
-            for name in [spec.id for spec in r.components] + [f"stack {spec.name}" for spec in r.stacks]:
+            names = [spec.id for spec in r.components] + [f"stack {spec.name}" for spec in r.stacks]
+            for name in names + [f"segmenter {spec.id}" for spec in r.segmenters]:
                 click.echo(f"    {name}")
         if r.error:
             click.echo("    error: " + r.error.replace("\n", "\n           "))
@@ -59,16 +62,21 @@ def plugins(ctx: click.Context, /, verbose: bool, as_json: bool, **given: Any) -
 @plugin_options
 @click.pass_context
 def components(ctx: click.Context, /, which: str | None, as_json: bool, **given: Any) -> None:
-    """List components, those of one STAGE, or one component by ID with contract and options."""
+    """List components, those of one STAGE, or one component by ID with contract and options.
+
+    Segmenters, which find the pauses in long audio, are listed as "segmenter".
+    """
     hub = hub_of(ctx, **given)
+    segmenters = [spec for spec in hub.registry.segmenters.values() if which in (None, "segmenter", spec.id)]
     if which is None:
         chosen = list(hub.registry.components.values())
     elif which in [stage.value for stage in Stage]:
         chosen = list(hub.registry.of(Stage(which)))
     else:
-        chosen = [hub.registry.component(which)]
+        chosen = [] if segmenters else [hub.registry.component(which)]
     if as_json:
-        click.echo(json.dumps([component_facts(spec, _contract_or_error(hub, spec)) for spec in chosen], indent=2))
+        rows = [component_facts(spec, _contract_or_error(hub, spec)) for spec in chosen]
+        click.echo(json.dumps(rows + [segmenter_facts(spec) for spec in segmenters], indent=2))
         return
     stage = None
     for spec in sorted(chosen, key=lambda s: list(Stage).index(s.stage)):
@@ -78,6 +86,10 @@ def components(ctx: click.Context, /, which: str | None, as_json: bool, **given:
         click.echo(f"  {spec.id:28} {spec.title}")
         if which == spec.id:
             _details(hub, spec)
+    if segmenters:
+        click.echo("segmenter")
+    for segmenter in segmenters:
+        click.echo(f"  {segmenter.id:28} {segmenter.title}")
 
 
 def _details(hub: Hub, spec: ComponentSpec) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -12,13 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from ..audio import Limits, Waveform, load_audio
-from ..errors import HubError
+from ..errors import explain
 from ..hub import Hub
 from ..lanes import Lane
 from ..options import build_and_call
 from ..pipeline import BATCH_SEGMENTS, Done, SegmentDone, Stack, StageDone, Token
 from ..pipeline import Event as RunEvent
-from ..segmentation import Span, split_at_pauses
+from ..segmentation import Span
 from ..sharing import Shared
 from ..specs import Stage
 from ..trace import Result
@@ -65,22 +64,6 @@ class Audio:
                 wave = load_audio((source.rate, source.samples), rate, self._limits, name=source.name)
             self._decoded[rate] = wave, time.perf_counter() - started
         return self._decoded[rate]
-
-
-class OneBatch(Shared):
-    """Forgets the outputs of a batch once every lane is through with it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._batch = Shared()
-
-    def get(self, key: Hashable, compute: Callable[[], Any]) -> tuple[Any, bool]:
-        """As `Shared.get`, among the outputs of this batch."""
-        return self._batch.get(key, compute)
-
-    def next_batch(self) -> None:
-        """Drop the outputs."""
-        self._batch = Shared()
 
 
 class LaneRun:
@@ -130,7 +113,7 @@ class LaneRun:
             wave, decoding = self._prepare(hub, audio, self._stack, dtype)
             if first.spans and not _cut_alike(self.spans, first.spans):
                 self._distances.leave_out(self.index, "the audio is cut into other segments")
-            self._events = self._stack.run([wave], None, [decoding], details, self._shared)
+            self._events = self._stack.run([wave], None, [decoding], details, self._shared, [self.spans])
             yield LaneStarted(self.index, len(self.spans), self._stack.warnings)
         except Exception as error:
             yield self._fail(error)
@@ -138,7 +121,9 @@ class LaneRun:
     def _prepare(self, hub: Hub, audio: Audio, stack: Stack, dtype: str | None) -> tuple[Waveform, float]:
         spec = stack.spec
         wave, decoding, decoded_before = audio.at(stack.rate)
-        self.spans = split_at_pauses(wave, spec.window_seconds)
+        started = time.perf_counter()
+        self.spans = stack.split(wave)
+        decoding += time.perf_counter() - started
         self._clock = decoding
         self._stages["audio"] = LaneStage(None, decoding, decoded_before)
         options = {}
@@ -215,7 +200,7 @@ class LaneRun:
     def _fail(self, error: Exception) -> LaneFailed:
         self.stop()
         self._distances.leave_out(self.index, "lane 1 failed" if not self.index else "failed")
-        self.outcome = failed = FailedLane(str(self.lane), *_explained(error))
+        self.outcome = failed = FailedLane(str(self.lane), *explain(error))
         return LaneFailed(self.index, failed)
 
     def stop(self) -> None:
@@ -236,20 +221,6 @@ def _cut_alike(spans: Sequence[Span], others: Sequence[Span]) -> bool:
     return len(spans) == len(others) and all(
         math.isclose(a.start, b.start, abs_tol=0.01) and math.isclose(a.end, b.end, abs_tol=0.01)
         for a, b in zip(spans, others, strict=True)
-    )
-
-
-def _explained(error: Exception) -> tuple[str, str]:
-    """A message and a hint for a user; what nobody expected goes to the log, with its traceback."""
-    if isinstance(error, HubError):
-        return error.message, error.hint
-    logging.getLogger(__name__).error("a lane failed", exc_info=error)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "There is not enough memory for this lane.", "Choose a smaller stack or dtype, or a shorter file."
-    said = " ".join(str(error).split())[:200]
-    return (
-        f"Something inside went wrong ({type(error).__name__}: {said}).",
-        "Try other components; the log says more (CANARY_HUB_DEBUG=1).",
     )
 
 

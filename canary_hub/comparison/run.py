@@ -13,9 +13,10 @@ from ..errors import HubError
 from ..hub import Hub
 from ..lanes import Lane
 from ..scoring import NORMALISERS, errors, word_diff
+from ..sharing import Shared
 from .distances import Distances
 from .events import Event
-from .lane_run import Audio, LaneRun, OneBatch
+from .lane_run import Audio, LaneRun
 from .result import Comparison, FailedLane, LaneResult
 
 MIN_LANES, MAX_LANES = 2, 4
@@ -69,7 +70,7 @@ def _compare(
     device: str | None,
 ) -> Generator[Event, None, None]:
     name, duration = audio.read()
-    distances, shared = Distances(), OneBatch()
+    distances, shared = Distances(), Shared()
     runs = [LaneRun(i, lane, distances, shared) for i, lane in enumerate(lanes)]
     try:
         for run in runs:
@@ -84,7 +85,7 @@ def _compare(
                     yield from run.batch()
             else:
                 yield from _at_once(going)
-            shared.next_batch()
+            shared.clear()
             distances.next_batch()
     finally:
         for run in runs:

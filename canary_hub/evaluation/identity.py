@@ -14,10 +14,11 @@ from ..hub import Hub
 from ..specs import StackSpec, Stage
 
 
-def identity(hub: Hub, spec: StackSpec, dtype: str, device: str | None) -> dict[str, Any]:
-    """Components, options, weights, dtype, device and code of a stack, as plain data.
+def identity(hub: Hub, spec: StackSpec, dtype: str, device: str | None, *, read_weights: bool = True) -> dict[str, Any]:
+    """Components, segmenter, options, weights, dtype, device and code of a stack, as plain data.
 
-    Weights in a local folder count with their content, others with repository and revision. Code counts with
+    Weights in a local folder count with their content (without `read_weights`, with the names, sizes and times of
+    their files, which takes no time), others with repository and revision. Code counts with
     canary_hub's version and the content of the folder that each factory lives in: a plugin that is being worked on
     changes without a new version.
     Raises: WeightsError for a folder that is not there, UnknownNameError.
@@ -26,7 +27,10 @@ def identity(hub: Hub, spec: StackSpec, dtype: str, device: str | None) -> dict[
     for checkpoint in hub.checkpoints(spec):
         local = checkpoint.ref.path is not None
         files = [*checkpoint.folder().glob("*.safetensors"), *checkpoint.folder().glob("*.json")] if local else []
-        weights[checkpoint.name] = _digest(files) if local else checkpoint.ref.revision
+        of_files = _digest(files) if read_weights else _stamps(files)
+        weights[checkpoint.name] = of_files if local else checkpoint.ref.revision
+    factories = {part.id: part.factory for part in hub.components(spec).values()}
+    factories["segmenter"] = hub.registry.segmenter(spec.segmenter).factory
     return {
         "stack": spec.name,
         "components": {stage.value: spec.components[stage] for stage in Stage},
@@ -35,8 +39,9 @@ def identity(hub: Hub, spec: StackSpec, dtype: str, device: str | None) -> dict[
         "dtype": dtype,
         "device": device,
         "window_seconds": spec.window_seconds,
+        "segmenter": spec.segmenter,
         "canary_hub": __version__,
-        "code": {part.id: _digest(_sources(part.factory)) for part in hub.components(spec).values()},
+        "code": {id: _digest(_sources(factory)) for id, factory in factories.items()},
     }
 
 
@@ -66,3 +71,7 @@ def _digest(files: list[Path]) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _stamps(files: list[Path]) -> list[list[Any]]:
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(files)]

@@ -38,6 +38,11 @@ def build_demo(hub: Hub | None = None, stack: str | None = None, *, warm: bool =
     Raises: UnknownNameError when there is no such stack.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+    # Of so many runs gradio keeps times for its own page, and goes through all of them after each run: not 10,000.
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
+    from .uploads import own_folder
+
+    own_folder()  # before gradio asks where to keep uploads
     from .loading import warm_up
     from .page import page
     from .zerogpu import load_all, on_zerogpu
@@ -55,6 +60,7 @@ def launch_settings() -> dict[str, Any]:
     """Arguments for `Blocks.launch`: looks, limits, the OpenAI endpoint, and nothing of a visitor kept."""
     from starlette.middleware import Middleware
 
+    from .guard import Guard
     from .looks import CSS, HEAD, theme
     from .openai_routes import routes
     from .preview import OwnPreview
@@ -68,5 +74,5 @@ def launch_settings() -> dict[str, Any]:
         "run_history": False,
         "ssr_mode": False,
         "max_file_size": Limits.from_env().max_bytes,
-        "app_kwargs": {"routes": routes(), "middleware": [Middleware(OwnPreview)]},
+        "app_kwargs": {"routes": routes(), "middleware": [Guard.from_env(), Middleware(OwnPreview)]},
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..catalogue import component_facts, stack_facts
+from ..catalogue import component_facts, segmenter_facts, stack_facts
 from ..hub import Hub
 from ..specs import ComponentSpec, Contract
 
@@ -16,10 +16,11 @@ def components_endpoint(hub: Hub) -> None:
     found = gr.JSON(label="installed", visible=False)
 
     def components() -> dict[str, Any]:
-        """What is installed here: stacks, and components with their contracts and options."""
+        """What is installed here: stacks, components with their contracts and options, and segmenters."""
         return {
             "stacks": [stack_facts(spec) for spec in hub.registry.stacks.values()],
             "components": [component_facts(part, _contract(hub, part)) for part in hub.registry.components.values()],
+            "segmenters": [segmenter_facts(spec) for spec in hub.registry.segmenters.values()],
         }
 
     gr.on(
@@ -30,9 +31,10 @@ def components_endpoint(hub: Hub) -> None:
         api_name="components",
         api_description=(
             "What is installed here. stacks: a list of {name, title, note, components by stage, weights by role, "
-            "window_seconds, dtype, chat}; components: a list of {id, stage, title, contract: {accepts: [port], "
-            "produces: [port]} or a sentence, build_options and call_options: name -> JSON schema, weights by role, "
-            "requires, chat}; a port is {kind, dim, rate_hz, layout, token, tag}, null for anything."
+            "window_seconds, segmenter, dtype, chat}; components: a list of {id, stage, title, contract: {accepts: "
+            "[port], produces: [port]} or a sentence, build_options and call_options: name -> JSON schema, weights by "
+            "role, requires, chat}; segmenters: a list of {id, title, requires}; a port is {kind, dim, rate_hz, "
+            "layout, token, tag}, null for anything."
         ),
         queue=False,
     )

@@ -10,14 +10,14 @@ from typing import Any
 
 import gradio as gr
 
-from ..errors import HubError
+from ..errors import HubError, explain
 from ..hub import Hub
 from ..pipeline import Stack
 from ..specs import Stage
 from .loading import load
 from .picker import Picker
 from .results import status
-from .runs import Choice, Moment, explain
+from .runs import Choice, Moment
 from .zerogpu import gpu
 
 MODEL = "model"

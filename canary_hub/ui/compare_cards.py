@@ -244,7 +244,7 @@ def note(hub: Hub, form: LaneForm) -> str:
     except HubError as error:
         said = f"{escape(error.message)} {escape(error.hint)}".strip()
         return f'<div class="ch-fit ch-failed" role="alert">{said}</div>'
-    fit = fit_note(hub, Choice(lane.stack, lane.components, lane.options))
+    fit = fit_note(hub, Choice(lane.stack, lane.components, lane.options, lane.segmenter))
     return stack_note(hub, spec) if "ch-fits" in fit else fit
 
 

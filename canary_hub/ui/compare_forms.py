@@ -45,7 +45,7 @@ class LaneForm:
         """The form that shows a lane, with only options left in `typed`. Raises: UnknownNameError."""
         components = {stage: hub.registry.component(id, stage).id for stage, id in lane.components.items()}
         components = {**hub.registry.stack(lane.stack).components, **components}
-        typed = str(Lane("", options=lane.options, window=lane.window)).strip()
+        typed = str(Lane("", options=lane.options, window=lane.window, segmenter=lane.segmenter)).strip()
         return cls(lane.stack, components, lane.dtype or "", typed)
 
 

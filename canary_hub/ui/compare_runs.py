@@ -21,13 +21,13 @@ from ..comparison import (
     compare,
     from_json,
 )
-from ..errors import HubError
+from ..errors import HubError, explain
 from ..hub import Hub
 from ..lanes import Lane, parse_lane
 from ..pipeline import SegmentDone, StageDone, Token
 from ..specs import Stage, WeightsRef
 from .loading import download_progress, to_download
-from .runs import DOING, State, explain
+from .runs import DOING, State
 from .zerogpu import gpu
 
 LaneState = Literal["waiting", "busy", "done", "stopped", "failed"]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from ..comparison import Comparison, LaneResult
+from ..errors import explain
 from ..hub import Hub
 from ..shared_results import SharedResults
 from . import compare_results as results
@@ -19,7 +20,6 @@ from .compare_export import Export
 from .compare_runs import CompareMoment, opened, run_lanes
 from .compare_tables import measures
 from .details import side_by_side
-from .runs import explain
 from .share import Share
 from .transcribe import EXAMPLE, ON_SEEK, SEEK, STARTING
 

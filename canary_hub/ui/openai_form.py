@@ -16,19 +16,23 @@ from ..errors import HubError, OptionError, UnknownNameError
 from ..hub import Hub
 from ..options import validate
 from ..specs import Stage
+from .limits import RETRY_SECONDS
 from .openai_shapes import FORMATS, error_body
 from .runs import Choice
 
 FORM_BYTES = 1_000_000
 """Room for the other fields of a form and its boundaries."""
-RETRY_SECONDS = 10
-"""When a client may try again that was kept out."""
 READ = {"file", "model", "response_format", "temperature", "stream", "timestamp_granularities[]"}
 """The fields that have an effect; of others the answer says that they have none."""
 
 
 class Refusal(Exception):
-    """An answer that is no transcript, in OpenAI's shape."""
+    """An answer that is no transcript, in OpenAI's shape.
+
+    retry_seconds: when a client may try again that was kept out (status 429 and 503).
+    """
+
+    retry_seconds = RETRY_SECONDS
 
     def __init__(
         self, status: int, message: str, kind: str = "invalid_request_error", param: str | None = None, code: str = ""
@@ -39,7 +43,7 @@ class Refusal(Exception):
 
     def response(self) -> Response:
         """As an HTTP response."""
-        headers = {"retry-after": str(RETRY_SECONDS)} if self.status in (429, 503) else None
+        headers = {"retry-after": str(self.retry_seconds)} if self.status in (429, 503) else None
         return JSONResponse(self.body, self.status, headers)
 
 

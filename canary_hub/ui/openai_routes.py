@@ -26,6 +26,7 @@ from .openai_form import Asked, Refusal, form_of, read
 from .openai_shapes import TEXTS, event, json_body, settled, verbose_body
 from .runs import Moment
 from .turns import Busy, Gone, Turns
+from .uploads import own_folder
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -102,7 +103,7 @@ async def _transcriptions(request: Request) -> Response:
 async def _run(request: Request, turns: Turns, asked: Asked) -> AsyncGenerator[Moment, None]:
     """The moments of the run over the upload, which is kept as a file meanwhile. Raises: Refusal, Busy, Gone."""
     name = re.sub(r"[^\w.\- ]", "_", Path(asked.upload.filename or "").name)[-100:].strip(". ") or "audio"
-    with TemporaryDirectory(prefix="canary-hub-") as folder:
+    with TemporaryDirectory(prefix="openai-", dir=own_folder()) as folder:
         audio = Path(folder) / name
         with audio.open("wb") as file:
             await asyncio.to_thread(shutil.copyfileobj, asked.upload.file, file)
@@ -165,5 +166,8 @@ def _refusal_after(moment: Moment) -> Refusal:
 
 def _refusal_when_busy(busy: Busy) -> Refusal:
     if busy.whole:
-        return Refusal(503, f"{busy} Try again in a moment.", "server_error", code="overloaded")
-    return Refusal(429, str(busy), "rate_limit_error", code="rate_limit_exceeded")
+        refusal = Refusal(503, str(busy), "server_error", code="overloaded")
+    else:
+        refusal = Refusal(429, str(busy), "rate_limit_error", code="rate_limit_exceeded")
+    refusal.retry_seconds = busy.retry_seconds
+    return refusal

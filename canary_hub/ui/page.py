@@ -17,6 +17,8 @@ from .registry_tab import registry_tab
 from .shared_view import SharedView
 from .transcribe import TranscribeTab
 from .turns import Turns
+from .uploads import keep_deleting, own_folder
+from .waiting import Waiting
 
 KEEP_SECONDS = 3600
 """Uploads are deleted once they are this old."""
@@ -39,21 +41,28 @@ def page(hub: Hub, first: str) -> gr.Blocks:
     Raises: OptionError for an unusable setting.
     """
     shared = SharedResults.from_env()
+    keep_deleting(own_folder(), KEEP_SECONDS, KEEP_SECONDS / 4)
+    if shared:
+        shared.keep_removing()
     with gr.Blocks(title="canary_hub", analytics_enabled=False, delete_cache=(KEEP_SECONDS // 4, KEEP_SECONDS)) as demo:
         gr.HTML(HEADING)
         link = Permalink(hub)
         opened = SharedView(shared) if shared else None
+        waiting = Waiting(demo)
         with gr.Tabs() as tabs:
             with gr.Tab("Transcribe", id="transcribe") as first_tab:
                 transcribe = TranscribeTab(hub, first, shared)
             with gr.Tab("Compare", id="compare") as second_tab:
                 compare = CompareTab(hub, first, shared)
             with gr.Tab("Explore", id="explore"):
-                ExploreTab(hub, first)
+                explore = ExploreTab(hub, first)
             with gr.Tab("Registry", id="registry"):
                 registry_tab(hub)
         if opened:
             opened.listen()
+        ask = transcribe.ask
+        questions = (ask.summarise.click, ask.actions.click, ask.question.submit)
+        waiting.listen(transcribe.run.click, compare.run.click, explore.run.click, *questions)
         link.listen(demo, tabs, {"transcribe": first_tab, "compare": second_tab}, transcribe, compare, opened)
         gr.HTML(EMBED)
         gr.HTML(PRIVACY)

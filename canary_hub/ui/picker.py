@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..errors import HubError
+from ..errors import HubError, explain
 from ..hub import Hub
 from ..lanes import Lane
 from ..options import build_and_call
@@ -17,7 +17,7 @@ from ..specs import ComponentSpec, StackSpec, Stage
 from . import fields
 from .loading import to_download
 from .results import size
-from .runs import Choice, explain
+from .runs import Choice
 
 LABELS = {
     Stage.PREPROCESSOR: ("Preprocessor", "Waveform to log-mel features"),
@@ -46,12 +46,18 @@ class Picker:
     note: gr.HTML
     components: dict[Stage, gr.Dropdown] = field(default_factory=dict)
     fit: Any = None
+    segmenter: gr.Dropdown | None = None
     panels: list[Panel] = field(default_factory=list)
 
     @property
     def inputs(self) -> list[Any]:
         """What an event has to be given for `choice`, in its order."""
-        return [self.stack, *self.components.values(), *self.widgets]
+        return [*self.parts, *self.widgets]
+
+    @property
+    def parts(self) -> list[Any]:
+        """The stack, its five components, and the segmenter where there is a choice."""
+        return [self.stack, *self.components.values(), *([self.segmenter] if self.segmenter else [])]
 
     @property
     def widgets(self) -> list[Any]:
@@ -60,16 +66,21 @@ class Picker:
 
     def choice(self, values: Sequence[Any]) -> Choice:
         """The values of `inputs` as a choice. Raises: OptionError."""
-        stack, rest = values[0], values[1:]
-        components = {stage: rest[i] for i, stage in enumerate(self.components) if rest[i]}
-        entered = iter(rest[len(self.components) :])
+        stack, components, segmenter = self._picked(values)
+        entered = iter(values[len(self.parts) :])
         options = {}
         for panel in self.panels:
             for option in panel.fields:
                 value = next(entered)
                 if components.get(panel.spec.stage) == panel.spec.id:
                     options[f"{panel.spec.stage.value}.{option.name}"] = option.read(value)
-        return Choice(stack, components, options)
+        return Choice(stack, components, options, segmenter)
+
+    def _picked(self, values: Sequence[Any]) -> tuple[str, dict[Stage, str], str | None]:
+        """Stack, components and segmenter from values that begin with those of `parts`."""
+        ids = zip(self.components, values[1:], strict=False)
+        segmenter = values[len(self.parts) - 1] if self.segmenter else None
+        return values[0], {stage: id for stage, id in ids if id}, segmenter
 
     def lane(self, values: Sequence[Any]) -> Lane:
         """The values of `inputs` as a lane that says only what differs from the stack. Raises: OptionError."""
@@ -93,13 +104,14 @@ class Picker:
         for name, value in changed.items():
             plain = name.partition(".")[2]
             options[plain if names.count(plain) == 1 else name] = _written(value)
-        return Lane(choice.stack, swapped, options)
+        segmenter = choice.segmenter if choice.segmenter != own.segmenter else None
+        return Lane(choice.stack, swapped, options, segmenter=segmenter)
 
     @property
     def outputs(self) -> list[Any]:
         """What `show` gives values for."""
         groups = [panel.group for panel in self.panels]
-        return [self.stack, self.note, self.fit, *self.components.values(), *groups, *self.widgets]
+        return [self.stack, self.note, self.fit, *self.parts[1:], *groups, *self.widgets]
 
     def show(self, lane: Lane) -> list[Any]:
         """Everything as a lane says. Raises: HubError for one that this hub does not know."""
@@ -111,7 +123,9 @@ class Picker:
         ]
         shown = [gr.update(visible=self.chosen(spec.components, panel)) for panel in self.panels]
         dropdowns = [spec.components[stage] for stage in self.components]
-        fit = fit_note(self.hub, Choice(lane.stack, lane.components))
+        if self.segmenter:
+            dropdowns.append(spec.segmenter)
+        fit = fit_note(self.hub, Choice(lane.stack, lane.components, segmenter=lane.segmenter))
         return [lane.stack, stack_note(self.hub, spec), fit, *dropdowns, *shown, *values]
 
     def listen(self) -> None:
@@ -119,15 +133,13 @@ class Picker:
         groups = [panel.group for panel in self.panels]
         quiet: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
         self.stack.input(lambda name: self.show(Lane(name))[1:], [self.stack], self.outputs[1:], **quiet)
-        for dropdown in self.components.values():
-            dropdown.input(
-                self._component_picked, [self.stack, *self.components.values()], [self.fit, *groups], **quiet
-            )
+        for dropdown in self.parts[1:]:
+            dropdown.input(self._part_picked, self.parts, [self.fit, *groups], **quiet)
 
-    def _component_picked(self, name: str, *ids: str) -> list[Any]:
-        components = dict(zip(self.components, ids, strict=True))
+    def _part_picked(self, *values: str) -> list[Any]:
+        stack, components, segmenter = self._picked(values)
         shown = [gr.update(visible=self.chosen(components, panel)) for panel in self.panels]
-        return [fit_note(self.hub, Choice(name, components)), *shown]
+        return [fit_note(self.hub, Choice(stack, components, segmenter=segmenter)), *shown]
 
     def chosen(self, components: Mapping[Stage, str], panel: Panel) -> bool:
         """Whether a panel's component is picked, and has options to show."""
@@ -143,7 +155,8 @@ def stack_picker(hub: Hub, first: str) -> Picker:
 
 
 def component_pickers(picker: Picker, first: str) -> None:
-    """Draw the five stages as dropdowns, and under each the options of what is chosen."""
+    """Draw the five stages as dropdowns, and under each the options of what is chosen; then the segmenter, where
+    there is more than one."""
     spec = picker.hub.registry.stack(first)
     picker.fit = gr.HTML(fit_note(picker.hub, Choice(first)), elem_id="fit")
     for stage, (label, info) in LABELS.items():
@@ -159,6 +172,15 @@ def component_pickers(picker: Picker, first: str) -> None:
             )
             if stage is not Stage.PROMPT_TEMPLATE:
                 _panels(picker, spec, stage)
+    if len(picker.hub.registry.segmenters) > 1:
+        picker.segmenter = gr.Dropdown(
+            list(picker.hub.registry.segmenters),
+            value=spec.segmenter,
+            label="Segmenter",
+            info="Finds the pauses at which long audio is cut",
+            filterable=False,
+            elem_id="segmenter",
+        )
 
 
 def prompt_fields(picker: Picker, first: str) -> None:

@@ -10,7 +10,7 @@ import gradio as gr
 from ..contracts import describe
 from ..hub import Hub
 from ..plugins import PluginRecord
-from ..specs import ComponentSpec, Options, Port, StackSpec, Stage
+from ..specs import ComponentSpec, Options, Port, SegmenterSpec, StackSpec, Stage
 from .picker import LABELS, fit_note
 from .results import count
 from .runs import Choice
@@ -34,6 +34,7 @@ def registry_tab(hub: Hub) -> None:
         '<div class="ch-registry">'
         + _section("Stacks", "".join(_stack(hub, spec) for spec in hub.registry.stacks.values()))
         + _section("Components", "".join(_stage(hub, stage) for stage in Stage))
+        + _section("Segmenters", _segmenters(hub))
         + _section("Plugins", _plugins(hub.records))
         + _section("Add your own", _how_to())
         + "</div>"
@@ -66,7 +67,7 @@ def _stage(hub: Hub, stage: Stage) -> str:
 
 def _component(hub: Hub, part: ComponentSpec) -> str:
     chat = ' <span class="ch-quiet">Answers text prompts too.</span>' if part.chat else ""
-    needs = f' <span class="ch-quiet">Needs {escape(", ".join(part.requires))}.</span>' if part.requires else ""
+    needs = _needs(part)
     options = _options("Build option", part.build_options) + _options("Option", part.call_options)
     table = (
         '<details class="ch-fold"><summary>Options</summary>'
@@ -79,6 +80,18 @@ def _component(hub: Hub, part: ComponentSpec) -> str:
     return (
         f'<article class="ch-card"><h4><code>{escape(part.id)}</code></h4><p>{escape(part.title)}{chat}{needs}</p>'
         f"<p>{_contract(hub, part)}</p>{table}</article>"
+    )
+
+
+def _needs(part: ComponentSpec | SegmenterSpec) -> str:
+    return f' <span class="ch-quiet">Needs {escape(", ".join(part.requires))}.</span>' if part.requires else ""
+
+
+def _segmenters(hub: Hub) -> str:
+    return "<p>They find the pauses at which long audio is cut.</p>" + "".join(
+        f'<article class="ch-card"><h4><code>{escape(spec.id)}</code></h4><p>{escape(spec.title)}{_needs(spec)}</p>'
+        "</article>"
+        for spec in hub.registry.segmenters.values()
     )
 
 
@@ -129,6 +142,8 @@ def _plugin(record: PluginRecord) -> str:
     origin = PurePath(record.origin).name if record.origin.startswith("/") else record.origin
     if record.ok:
         adds = f"{count(len(record.components), 'component')}, {count(len(record.stacks), 'stack')}"
+        if record.segmenters:
+            adds += f", {count(len(record.segmenters), 'segmenter')}"
     else:
         adds = f'<span class="ch-warning">Not in use. {escape(record.error)}</span>'
     return (

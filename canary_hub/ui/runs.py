@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
@@ -11,10 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..audio import Limits, Waveform, load_audio
-from ..errors import HubError
+from ..errors import HubError, explain
 from ..hub import Hub
 from ..pipeline import Done, SegmentDone, Stack, StageDone, Token
-from ..segmentation import split_at_pauses
 from ..specs import StackSpec, Stage
 from ..trace import Result, SegmentResult, StageRecord
 from .loading import load, memory
@@ -38,15 +36,16 @@ DOING = {
 
 @dataclass(frozen=True)
 class Choice:
-    """What a visitor picked: a stack, other components in it, and values of options by "stage.name"."""
+    """What a visitor picked: a stack, other components in it, values of options by "stage.name", a segmenter."""
 
     stack: str
     components: Mapping[Stage, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    segmenter: str | None = None
 
     def spec(self, hub: Hub) -> StackSpec:
         """The stack it describes. Raises: UnknownNameError, OptionError."""
-        return hub.stack(self.stack, components=self.components, options=self.options)
+        return hub.stack(self.stack, components=self.components, options=self.options, segmenter=self.segmenter)
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,9 @@ def _loaded(hub: Hub, choice: Choice) -> Generator[Moment, None, Stack]:
 
 
 def _run(stack: Stack, wave: Waveform, seconds: float, moment: Moment, details: bool) -> Generator[Moment, None, None]:
-    spans = split_at_pauses(wave, stack.spec.window_seconds)
+    started = time.perf_counter()
+    spans = stack.split(wave)
+    seconds += time.perf_counter() - started
     total = len(spans)
     texts: dict[int, str] = {}
     segments: dict[int, SegmentResult] = {}
@@ -154,7 +155,7 @@ def _run(stack: Stack, wave: Waveform, seconds: float, moment: Moment, details: 
         ]
         return Result(wave.name, wave.seconds, stack.name, found)
 
-    with closing(stack.run([wave], None, [seconds], details)) as events:  # type: ignore[type-var]
+    with closing(stack.run([wave], None, [seconds], details, spans=[spans])) as events:  # type: ignore[type-var]
         for event in events:
             if isinstance(event, Token):
                 texts[event.segment] = event.text
@@ -196,16 +197,3 @@ def _after_stage(moment: Moment, record: StageRecord, finished: int) -> Moment:
 
 def _joined(texts: Mapping[int, str]) -> str:
     return " ".join(texts[i].strip() for i in sorted(texts) if texts[i].strip())
-
-
-def explain(error: Exception) -> tuple[str, str]:
-    """An error as a message and a hint that a visitor can use; what is not expected goes to the log."""
-    if isinstance(error, HubError):
-        return error.message, error.hint
-    logging.getLogger(__name__).error("a run failed", exc_info=error)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "There is not enough memory for this.", "Choose a smaller stack, or a shorter file."
-    return (
-        f"Something inside went wrong ({type(error).__name__}).",
-        "Try again or choose other components; the log of this server says more.",
-    )

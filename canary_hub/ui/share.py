@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from html import escape
 from typing import Any
 
@@ -11,12 +12,14 @@ import gradio as gr
 
 from ..audio import Limits, load_audio
 from ..comparison import Comparison
-from ..errors import HubError
+from ..errors import HubError, explain
 from ..links import Link, to_query
 from ..shared_results import Saved, SharedResults
 from ..trace import Result
+from .limits import visitor
+from .rates import Rate, rate_from_env
 from .results import status
-from .runs import Moment, explain
+from .runs import Moment
 
 AUDIO_RATE = 16000
 
@@ -29,6 +32,7 @@ class Share:
 
     def __init__(self, shared: SharedResults, name: str) -> None:
         self.shared = shared
+        self.rate = shares_rate()
         with gr.Accordion("Share this result", open=False, elem_id=f"{name}-share"):
             gr.HTML(
                 f'<p class="ch-note">Makes a link that opens this result for {shared.days:g} days. Whoever has it can '
@@ -43,11 +47,13 @@ class Share:
     def listen(self, last: gr.State, found: Found) -> None:
         """Wire the button to what was shown `last`."""
 
-        def share(shown: Any, with_audio: bool) -> str:
+        def share(shown: Any, with_audio: bool, request: gr.Request) -> str:
             try:
                 result, audio = found(shown)
                 if result is None:
                     raise HubError("There is no result to share yet.", "Run something first.")
+                if self.rate and (seconds := self.rate.wait(visitor(request))):
+                    raise HubError("You have shared many results.", f"Share the next one in {seconds // 60 + 1} min.")
                 wave = load_audio(audio, AUDIO_RATE, Limits.from_env()) if with_audio and audio else None
                 return made(self.shared.save(result, wave))
             except Exception as error:
@@ -61,6 +67,12 @@ class Share:
             show_progress="hidden",
             api_visibility="private",
         )
+
+
+@cache
+def shares_rate() -> Rate | None:
+    """How often one visitor may share, whatever it is. Raises: OptionError."""
+    return rate_from_env("CANARY_HUB_SHARES_PER_HOUR", 20, 3600)
 
 
 def made(saved: Saved) -> str:

@@ -10,14 +10,14 @@ import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
 from ..comparison import Comparison, LaneResult
-from ..errors import HubError
+from ..errors import HubError, explain
 from ..shared_results import Opened, SharedResults
 from ..trace import Result
 from . import compare_results, results
 from .compare_tables import measures
 from .details import details, side_by_side
 from .downloads import captions
-from .runs import Moment, explain
+from .runs import Moment
 from .transcribe import ON_SEEK, SEEK
 
 

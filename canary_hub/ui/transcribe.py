@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from ..errors import explain
 from ..hub import Hub
 from ..shared_results import SharedResults
 from . import results
 from .ask import MODEL, Ask
 from .details import details
 from .downloads import Downloads
+from .limits import full
 from .picker import Picker, component_pickers, prompt_fields, stack_picker
-from .runs import Moment, explain, transcribe
+from .runs import Moment, transcribe
 from .share import Share
 
 ON_SEEK = "element.addEventListener('click', (e) => e.target.closest('[data-seek]') && trigger('click'))"
@@ -138,7 +140,7 @@ class TranscribeTab:
         )
         ended = running.then(self._ended, [self.audio, self.last], shown, queue=False, **private)
         # What the queue turns away ends too, and `then` does not follow.
-        running.failure(self._ended, [self.audio, self.last], shown, queue=False, **private)
+        running.failure(self._turned_away, [self.audio, self.last], shown, queue=False, **private)
         self.downloads.listen(self.last, self.audio, ended)
         if self.shared:
             self.share.listen(self.last, lambda shown: (shown.moment.result, shown.audio))
@@ -185,6 +187,12 @@ class TranscribeTab:
         if moment.state == "busy":
             moment = replace(moment, state="stopped", message="Stopped.", hint="What was written until then is kept.")
         return [*self._show(moment, None), Shown(audio, moment)]
+
+    def _turned_away(self, audio: str | None, last: Shown, request: gr.Request) -> list[Any]:
+        busy = full(request.request.app.get_blocks()._queue) if request.request else None
+        if busy is None:
+            return self._ended(audio, last)
+        return [*self._show(Moment("failed", busy), None), Shown(audio, Moment())]
 
     def _new_audio(self, audio: str | None) -> list[Any]:
         outputs = [*self._show(Moment(), None), Shown(audio, Moment())]

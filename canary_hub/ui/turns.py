@@ -21,24 +21,26 @@ from starlette.requests import Request
 
 from ..hub import Hub
 from .ask import MODEL
+from .limits import full, retry_seconds, runs_before
 from .runs import Choice, Moment, transcribe
 
 LOOK_EVERY = 0.2
 """Seconds between two looks whether the client is still there."""
 WAIT_SECONDS = 300.0
 """How long a run may wait for its turn."""
-FULL = "All places in the queue are taken."
 
 
 class Busy(Exception):
     """A run was not let into the queue, or has waited too long.
 
     whole: whether everybody is kept out, not only the visitor who has enough runs already.
+    retry_seconds: when to try again.
     """
 
-    def __init__(self, message: str, whole: bool) -> None:
+    def __init__(self, message: str, whole: bool, retry_seconds: int) -> None:
         super().__init__(message)
         self.whole = whole
+        self.retry_seconds = retry_seconds
 
 
 class Gone(Exception):
@@ -83,8 +85,8 @@ class Turns:
     @staticmethod
     def check_room(demo: gr.Blocks) -> None:
         """Refuse early, before a file is uploaded for nothing. Raises: Busy."""
-        if demo._queue.max_size is not None and len(demo._queue) >= demo._queue.max_size:
-            raise Busy(FULL, whole=True)
+        if (busy := full(demo._queue)) is not None:
+            raise Busy(busy, True, retry_seconds(demo._queue))
 
     def _compute(self, key: str) -> None:
         run = self._runs.get(key)
@@ -116,7 +118,7 @@ class Turns:
         try:
             entered, reason, state = await queue.push(body=body, request=asked, username=None)
             if not entered:
-                raise Busy(FULL if state == "queue_full" else str(reason), whole=state == "queue_full")
+                raise Busy(str(reason), state == "queue_full", retry_seconds(queue))
             until = time.monotonic() + WAIT_SECONDS
             seen: Moment | None = None
             while True:
@@ -131,7 +133,9 @@ class Turns:
                 elif ended:
                     return
                 elif seen is None and time.monotonic() > until:
-                    raise Busy(f"There was no turn within {WAIT_SECONDS:g} s.", whole=True)
+                    before = runs_before(queue, key) or 0
+                    said = f"Busy: there was no turn within {WAIT_SECONDS:g} s; this was number {before + 1}."
+                    raise Busy(f"{said} Try again later.", True, retry_seconds(queue))
                 else:
                     with suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(run.changed.wait(), LOOK_EVERY)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...hookspecs import hookimpl
-from ...specs import ComponentSpec, StackSpec, Stage, WeightsRef
+from ...specs import ENERGY, ComponentSpec, SegmenterSpec, StackSpec, Stage, WeightsRef
 from .options import (
     ChatPromptCall,
     ContextPromptCall,
@@ -198,3 +198,9 @@ def canary_stacks() -> Iterable[StackSpec]:
             dtype="bfloat16",
         )
     ]
+
+
+@hookimpl
+def canary_segmenters() -> Iterable[SegmenterSpec]:
+    """The one that every stack uses unless told otherwise."""
+    return [SegmenterSpec(ENERGY, f"{_HERE}.energy:build", "Cuts where it is quietest over 250 ms")]

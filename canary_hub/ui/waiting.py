@@ -1,0 +1,46 @@
+"""What a visitor sees whose run waits for others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from .limits import runs_before
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks; the first one decides whether there is anything to wait for."""
+LOOK = "() => ({__type__: 'update', active: true})"
+"""Runs in the browser alone, at the click that asks for a run."""
+
+
+class Waiting:
+    """A line that tells how many runs come before a visitor's own, while there are any."""
+
+    def __init__(self, demo: gr.Blocks) -> None:
+        self.demo = demo
+        self.line = gr.HTML("", elem_id="waiting", visible=False)
+        self.timer = gr.Timer(LOOK_EVERY, active=False)
+        self.timer.tick(
+            self._look,
+            None,
+            [self.line, self.timer],
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+
+    def listen(self, *starts: Callable[..., object]) -> None:
+        """Look from each of these events on."""
+        for start in starts:
+            start(None, None, [self.timer], js=LOOK, queue=False, show_progress="hidden", api_visibility="private")
+
+    def _look(self, request: gr.Request) -> tuple[object, object]:
+        before = runs_before(self.demo._queue, request.session_hash or "")
+        return gr.update(value=words(before), visible=bool(before)), gr.Timer(active=before is not None)
+
+
+def words(before: int | None) -> str:
+    """The line as HTML; "" for nobody before."""
+    runs = "1 run comes" if before == 1 else f"{before} runs come"
+    return f'<p class="ch-note" role="status">Busy: {runs} before yours.</p>' if before else ""

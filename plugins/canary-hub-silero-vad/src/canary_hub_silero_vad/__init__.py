@@ -1,0 +1,1 @@
+"""Pauses by Silero VAD for canary_hub."""
