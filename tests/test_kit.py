@@ -50,6 +50,11 @@ class TestLibrosaLogMel(OverTheOracle, PreprocessorConformance):
     atol = 1e-3
 
 
+class TestDenoiseLogMel(OverTheOracle, PreprocessorConformance):
+    component = "canary/denoise-log-mel"
+    atol = 1e-3
+
+
 class TestFastConformer(OverTheOracle, EncoderConformance):
     component = "canary/fastconformer"
 
@@ -58,9 +63,25 @@ class TestFastConformerLocal(OverTheOracle, EncoderConformance):
     component = "canary/fastconformer-local"
 
 
+class TestLinear(OverTheOracle, ProjectorConformance):
+    component = "canary/linear"
+
+
 class TestScaled(OverTheOracle, ProjectorConformance):
     component = "canary/scaled"
     build_options = {"factor": 0.5}  # noqa: RUF012
+
+
+class TestChatPrompt(OverTheOracle, PromptTemplateConformance):
+    component = "canary/chat-prompt"
+
+
+class TestChatPromptAudio(OverTheOracle, PromptTemplateConformance):
+    component = "canary/chat-prompt-audio"
+
+
+class TestContextPrompt(OverTheOracle, PromptTemplateConformance):
+    component = "canary/context-prompt"
 
 
 class TestCustomPrompt(OverTheOracle, PromptTemplateConformance):

@@ -64,7 +64,8 @@ class DenoiseLogMel:
         if self.strength:
             gated = wav.cpu().clone()
             for row, n in zip(gated, lengths.tolist(), strict=True):  # one by one: padding is no noise
-                row[:n] = spectral_gate(row[:n], self.strength)
+                if n:
+                    row[:n] = spectral_gate(row[:n], self.strength)
             wav = gated
         return self.log_mel(wav, lengths)
 
