@@ -19,6 +19,8 @@ def snapshot(ref: WeightsRef) -> Path:
     from huggingface_hub import constants, errors, snapshot_download
 
     assert ref.repo is not None
+    # The base of httpx's errors, or of httpx2's from huggingface_hub 2.0 on: a connection that breaks in the middle.
+    connection: type[Exception] = errors.HfHubHTTPError.__mro__[1]
     _check_room(ref, Path(constants.HF_HUB_CACHE))
     try:
         return Path(snapshot_download(ref.repo, revision=ref.revision, allow_patterns=["config.json", *ref.files]))
@@ -43,8 +45,8 @@ def snapshot(ref: WeightsRef) -> Path:
         ) from error
     except errors.HfHubHTTPError as error:
         raise WeightsError(f"The Hub refused to send {ref.repo}: {error}.", "Try again later.") from error
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
+    except (OSError, connection) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise WeightsError(*_no_room(ref, Path(constants.HF_HUB_CACHE))) from error
         raise WeightsError(
             f"{ref.repo} could not be downloaded: {error}.",

@@ -13,19 +13,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from .comparison.result import Comparison
 from .comparison.result import from_json as comparison_from_json
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 COMMIT_MINUTES = 5.0
+UNFINISHED_SECONDS = 3600.0
+"""After so long nobody works any more on what is unfinished."""
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _ROOT = "results"
 _GONE = HubError(
@@ -65,6 +69,21 @@ class Opened:
     created: float
     expires: float
     audio: Path | None
+
+
+_Time = Annotated[float, Field(ge=0, lt=1e11)]
+"""Seconds since 1970, of years that a date can be written of."""
+
+
+@dataclass(frozen=True)
+class _About:
+    """about.json; `key` is the SHA-256 of the key that deletes the result."""
+
+    version: int
+    kind: Literal["comparison", "transcript"]
+    created: _Time
+    expires: _Time
+    key: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 @dataclass
@@ -119,7 +138,7 @@ class SharedResults:
             "key": hashlib.sha256(key.encode()).hexdigest(),
         }
         document = comparison_to_json([result]) if isinstance(result, Comparison) else _results().dump_json(result)
-        beside = self.folder / "unfinished" / id  # never committed
+        beside = self._unfinished / id
         try:
             beside.mkdir(parents=True)
             self._root.mkdir(exist_ok=True)
@@ -141,9 +160,10 @@ class SharedResults:
             except BaseException:
                 shutil.rmtree(beside, ignore_errors=True)
                 raise
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
             raise HubError(
-                f"The result cannot be kept: {error.strerror or error}.", "Try again later, or download it instead."
+                f"The result cannot be kept: {getattr(error, 'strerror', None) or error}.",
+                "Try again later, or download it instead.",
             ) from error
         return Saved(id, key, now + self.days * 86400)
 
@@ -152,32 +172,55 @@ class SharedResults:
         folder, about = self._found(id)
         try:
             content = (folder / "result.json").read_bytes()
-            if about["kind"] == "comparison":
-                result: Result | Comparison = comparison_from_json(content)[0]
+            result: Result | Comparison
+            if about.kind == "comparison":
+                result, *_ = comparison_from_json(content)
             else:
                 result = _results().validate_json(content)
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors
             raise HubError("This shared result is damaged.", "Ask for a new one.") from error
         audio = folder / "audio.flac"
-        return Opened(result, about["created"], about["expires"], audio if audio.exists() else None)
+        return Opened(result, about.created, about.expires, audio if audio.exists() else None)
 
     def delete(self, id: str, key: str) -> None:
         """Remove a result for good. Raises: HubError when there is none, or the key is another one."""
         _, about = self._found(id)
-        if not hmac.compare_digest(hashlib.sha256(key.strip().encode()).hexdigest(), about["key"]):
+        given = hashlib.sha256(key.strip().encode("utf-8", "replace")).hexdigest()
+        if not hmac.compare_digest(given, about.key):
             raise HubError("This key does not belong to this result.", "Use the key that was shown when it was shared.")
         self._remove(id)
 
     def remove_expired(self) -> int:
-        """Remove what has expired; how many there were."""
+        """Remove what has expired, and what a kill left half-written; how many results there were."""
+        for left in self._unfinished.glob("*"):
+            with suppress(FileNotFoundError):
+                if left.stat().st_mtime < self.now() - UNFINISHED_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
         gone = []
-        for folder in self._root.glob("*/about.json"):
-            about = _about(folder)
-            if about is None or about["expires"] < self.now():
-                gone.append(folder.parent.name)
+        for folder in self._root.glob("*"):
+            about = _about(folder / "about.json")
+            if about is None or about.expires < self.now():
+                gone.append(folder.name)
         for id in gone:
             self._remove(id)
         return len(gone)
+
+    def keep_removing(self, every: float = 3600.0) -> None:
+        """Remove what has expired now and every so many seconds, in the background, whether anybody comes or not."""
+
+        def work() -> None:
+            dates_known = False
+            while True:
+                try:
+                    if not dates_known:
+                        self._remove_expired_copies()
+                        dates_known = True  # later this process knows of all itself
+                    self.remove_expired()
+                except Exception as error:  # no room, no network: the next time may go well
+                    logging.getLogger(__name__).warning("expired results could not be removed: %s", error)
+                time.sleep(every)
+
+        threading.Thread(target=work, daemon=True, name="canary-hub-expiry").start()
 
     def push(self) -> None:
         """Commit what is new to the data set now, instead of within minutes; nothing to do without one."""
@@ -186,23 +229,32 @@ class SharedResults:
             self._scheduler.trigger().result()
 
     @property
+    def _unfinished(self) -> Path:
+        """What is being written, fetched or removed; it is never committed."""
+        return self.folder / "unfinished"
+
+    @property
     def _root(self) -> Path:
         return self.folder / _ROOT
 
-    def _found(self, id: str) -> tuple[Path, dict[str, Any]]:
+    def _found(self, id: str) -> tuple[Path, _About]:
         if not _ID.fullmatch(id):
             raise _GONE
         folder = self._root / id
         if self.repo and not folder.exists():
             self._fetch(id)
         about = _about(folder / "about.json")
-        if about is None or about["expires"] < self.now():
+        if about is None or about.expires < self.now():
             raise _GONE
         return folder, about
 
     def _remove(self, id: str) -> None:
         with self._commits():
-            shutil.rmtree(self._root / id, ignore_errors=True)
+            self._unfinished.mkdir(parents=True, exist_ok=True)
+            going = self._unfinished / secrets.token_urlsafe(16)
+            with suppress(FileNotFoundError):  # only the copy is there
+                (self._root / id).rename(going)  # whole or not at all: a half one would never be found again
+            shutil.rmtree(going, ignore_errors=True)
             if self.repo:
                 from huggingface_hub import HfApi
                 from huggingface_hub.errors import EntryNotFoundError
@@ -219,14 +271,35 @@ class SharedResults:
 
     def _fetch(self, id: str) -> None:
         """A result that an earlier start of this page has saved."""
-        from huggingface_hub import snapshot_download
-
         try:
-            snapshot_download(
-                str(self.repo), repo_type="dataset", allow_patterns=f"{_ROOT}/{id}/*", local_dir=self.folder
-            )
+            with self._copies(f"{_ROOT}/{id}/*") as beside, self._commits():
+                if (beside / _ROOT / id).exists() and not (self._root / id).exists():
+                    self._root.mkdir(parents=True, exist_ok=True)
+                    (beside / _ROOT / id).rename(self._root / id)
         except Exception as error:
             raise HubError("Shared results cannot be reached at the moment.", "Try again in a few minutes.") from error
+
+    def _remove_expired_copies(self) -> None:
+        """Remove from the data set what has expired while no page ran."""
+        if not self.repo:
+            return
+        with self._copies(f"{_ROOT}/*/about.json") as beside:
+            for path in beside.glob(f"{_ROOT}/*/about.json"):
+                about = _about(path)
+                if about is None or about.expires < self.now():
+                    self._remove(path.parent.name)
+
+    @contextmanager
+    def _copies(self, pattern: str) -> Iterator[Path]:
+        """A folder with those files of the data set, for the block alone: what a kill leaves is not taken for whole."""
+        from huggingface_hub import snapshot_download
+
+        beside = self._unfinished / secrets.token_urlsafe(16)
+        try:
+            snapshot_download(str(self.repo), repo_type="dataset", allow_patterns=pattern, local_dir=beside)
+            yield beside
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
     def _commits(self) -> threading.Lock | threading.RLock:
         """Held while files change, so that no half a result is committed."""
@@ -246,12 +319,13 @@ class SharedResults:
         return self._scheduler.lock if self._scheduler is not None else self._lock
 
 
-def _about(path: Path) -> dict[str, Any] | None:
+def _about(path: Path) -> _About | None:
+    """What about.json says; None where it is not there, or damaged."""
     try:
-        about = json.loads(path.read_text("utf-8"))
+        about = _abouts().validate_json(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return about if isinstance(about, dict) and about.get("version") == VERSION else None
+    return about if about.version == VERSION else None
 
 
 def _number(name: str, usual: float) -> float:
@@ -263,6 +337,11 @@ def _number(name: str, usual: float) -> float:
     if not 0 <= value < 1e6:
         raise OptionError(f"The setting {name} is {given!r}, no number from 0 up.", f"Set it to, say, {usual:g}.")
     return value
+
+
+@cache
+def _abouts() -> TypeAdapter[_About]:
+    return TypeAdapter(_About)
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..errors import HubError
+from ..errors import HubError, is_out_of_memory
 from .choices import hub_of, plugin_options
 
 COMMANDS = {
@@ -58,6 +58,14 @@ class _Commands(click.Group):
             if os.environ.get("CANARY_HUB_DEBUG"):
                 raise
             raise click.ClickException(str(error)) from error
+        except OSError as error:  # no room, not allowed, no temporary folder: said by whoever was not prepared for it
+            if os.environ.get("CANARY_HUB_DEBUG") or isinstance(error, BrokenPipeError):
+                raise
+            raise click.ClickException(f"The operating system refuses: {error}.") from error
+        except (MemoryError, RuntimeError) as error:
+            if os.environ.get("CANARY_HUB_DEBUG") or not is_out_of_memory(error):
+                raise
+            raise click.ClickException("There is not enough memory for this.") from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

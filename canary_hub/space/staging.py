@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import HubError
@@ -56,7 +57,7 @@ def stage(source: Path, out: Path, plugins: Iterable[Path] = ()) -> Staged:
 
     Raises: HubError when something is missing, or `out` holds something.
     """
-    card = front_matter(source)
+    card, out = front_matter(source), out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise HubError(
             f"{str(out)!r} is not an empty folder.", "Name a new one: what a Space does not need is not mixed in."
@@ -66,17 +67,21 @@ def stage(source: Path, out: Path, plugins: Iterable[Path] = ()) -> Staged:
     if not app.is_file() and not (source / "app.py").is_file():
         raise HubError(f"There is no app.py beside {str(package)!r}.", "Stage a Space from a checkout of canary_hub.")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        if app.is_file():
-            shutil.copy(app, out)
-        _copy(package, out / package.name, LEFT_OUT + LEFT_OUT_OF_PACKAGE)
-        _copy(source, out)
-        for plugin in plugins:
-            _add_plugin(plugin, out)
-    except (HubError, OSError) as error:
-        shutil.rmtree(out, ignore_errors=True)  # half a Space would be in the way of the next attempt
-        if isinstance(error, HubError):
-            raise
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Beside, then renamed: half a Space is never met, and not in the way of the next attempt.
+        with TemporaryDirectory(prefix=f".{out.name}.", suffix=".part", dir=out.parent) as part:
+            staged = Path(part) / out.name
+            staged.mkdir()
+            if app.is_file():
+                shutil.copy(app, staged)
+            _copy(package, staged / package.name, LEFT_OUT + LEFT_OUT_OF_PACKAGE)
+            _copy(source, staged)
+            for plugin in plugins:
+                _add_plugin(plugin, staged)
+            if out.exists():
+                out.rmdir()
+            staged.rename(out)
+    except OSError as error:
         raise HubError(f"{str(source)!r} cannot be staged in {str(out)!r}: {error}.", "Check both folders.") from error
     return Staged(out, {name: (out / name).stat().st_size for name in sorted(_files(out))}, card)
 

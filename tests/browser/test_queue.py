@@ -21,3 +21,35 @@ def test_a_run_that_is_turned_away_is_told_and_can_be_tried_again(watched, statu
     page.unroute("**/queue/join*")
     watched.run()
     watched.complaints.clear()  # the browser's own line about the refusal
+
+
+def test_a_run_that_waits_is_told_how_many_come_before_it(watched, browser):
+    page = watched.page
+    other = type(watched)(browser, watched.url)
+    other.upload(SPEECH)
+    other.pick("stack", "Endless")
+    other.page.click("#run")
+    other.page.wait_for_function("() => document.querySelector('#transcript textarea').value")
+    watched.upload(SPEECH)
+    page.click("#run")
+    page.get_by_text("Busy: 1 run comes before yours.").wait_for()
+    other.page.click("#stop")
+    page.wait_for_selector("#status .ch-done")
+    page.get_by_text("Busy: 1 run comes before yours.").wait_for(state="hidden")
+    other.context.close()
+
+
+def test_a_full_queue_says_so_beside_the_button(watched, monkeypatch):
+    from canary_hub.ui import transcribe
+
+    monkeypatch.setattr(transcribe, "full", lambda queue: "Busy: the queue is full, this would be number 65 in it.")
+    page = watched.page
+    watched.upload(SPEECH)
+    page.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "Busy"}))
+    page.click("#run")
+    page.wait_for_selector("#status .ch-failed")
+    assert "this would be number 65" in page.inner_text("#status")
+    page.wait_for_selector("#run:not([disabled])")
+    page.unroute("**/queue/join*")
+    watched.run()
+    watched.complaints.clear()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from canary_hub.errors import HubError
+from canary_hub.files import write_text
 
 if TYPE_CHECKING:
     from .digits import Recordings
@@ -200,4 +201,4 @@ def evaluate(
     kinds = ("sentences",) if recipe == "open" else ("digits", "everyday")
     found = run(checkpoint, recordings, texts, kinds, count, say=click.echo)
     if report is not None:
-        report.write_text(json.dumps(found, indent=1) + "\n")
+        write_text(report, json.dumps(found, indent=1) + "\n")

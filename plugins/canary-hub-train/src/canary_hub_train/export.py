@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from canary_hub.builtin.canary_qwen import layout
 from canary_hub.errors import WeightsError
+from canary_hub.files import beside, write_text
 
 from .features import N_MELS
 from .model import Nano, Sizes
@@ -138,20 +138,19 @@ def checkpoint_tensors(model: Nano) -> dict[str, torch.Tensor]:
 
 def export(model: Nano, tokenizer: Path, out: Path) -> Path:
     """Writes config.json, model.safetensors and llm/ to `out`; returns it."""
-    (out / "llm").mkdir(parents=True, exist_ok=True)
-    beside = out / f"model.tmp{os.getpid()}"
-    save_file(checkpoint_tensors(model), beside, metadata={"format": "pt"})
-    os.replace(beside, out / "model.safetensors")
     _write_json(out / "config.json", checkpoint_config(model.sizes))
     _write_json(out / "llm" / "config.json", model.sizes.llm_config(model.coder))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if (tokenizer / name).resolve() != (out / "llm" / name).resolve():
-            shutil.copyfile(tokenizer / name, out / "llm" / name)
+            with beside(out / "llm" / name) as part:
+                shutil.copyfile(tokenizer / name, part)
+    with beside(out / "model.safetensors") as part:  # last: a folder that has it has everything
+        save_file(checkpoint_tensors(model), part, metadata={"format": "pt"})
     return out
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=1) + "\n")
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def load_exported(folder: Path) -> Nano:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from canary_hub.errors import HubError
+from canary_hub.files import beside
 
 EVERY = 60.0
 """Seconds between two savings at most; what a kill can cost."""
@@ -46,18 +46,15 @@ class StateFile:
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer | None, progress: Progress) -> None:
         """Writes the whole state; a reader sees the old one or the new one."""
-        beside = self.path.with_suffix(f".tmp{os.getpid()}")
-        torch.save(
-            {
-                "recipe": self.recipe,
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict() if optimizer else None,
-                "random": torch.get_rng_state(),
-                "progress": json.dumps(progress.__dict__),
-            },
-            beside,
-        )
-        os.replace(beside, self.path)
+        state = {
+            "recipe": self.recipe,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict() if optimizer else None,
+            "random": torch.get_rng_state(),
+            "progress": json.dumps(progress.__dict__),
+        }
+        with beside(self.path) as part:
+            torch.save(state, part)
         self._saved = time.monotonic()
 
     def read(self, device: torch.device) -> dict[str, Any] | None:

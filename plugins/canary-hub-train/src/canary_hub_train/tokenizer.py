@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from canary_hub.errors import WeightsError
+from canary_hub.files import beside, write_text
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 PLAIN_ADDED = ("<think>", "</think>")
@@ -60,9 +61,9 @@ def train_tokenizer(texts: Iterable[str], folder: Path, size: int = 512) -> None
     first = tokenizer.get_vocab_size()
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIALS])
     tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in PLAIN_ADDED])
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps(_config(first), indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / "tokenizer_config.json", json.dumps(_config(first), indent=1, ensure_ascii=False) + "\n")
+    with beside(folder / "tokenizer.json") as part:  # last: where it is, both are
+        tokenizer.save(str(part))
 
 
 def _config(first: int) -> dict[str, Any]:

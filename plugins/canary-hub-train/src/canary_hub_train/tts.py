@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from canary_hub.errors import HubError
+from canary_hub.files import beside, write_text
 
 from .text import draw
 from .voices import PACKAGES, Voice, draw_voice
@@ -110,10 +110,9 @@ def _render_shard(folder: Path, kind: str, index: int, sentences: list[str], gro
         if clip.size:
             rows.append({"text": text, "voice": voice.name, "start": start, "length": int(clip.size)})
             start += int(clip.size)
-    beside = path.with_suffix(f".tmp{os.getpid()}.npy")
-    path.with_suffix(".json").write_text(json.dumps(rows))
-    np.save(beside, np.concatenate(clips))
-    os.replace(beside, path)  # the .npy appears last and whole: a shard that exists is complete
+    write_text(path.with_suffix(".json"), json.dumps(rows))
+    with beside(path) as part, part.open("wb") as file:  # last: a shard that exists is complete
+        np.save(file, np.concatenate(clips))
     return path
 
 
