@@ -1,0 +1,1 @@
+"""LLM and encoder of Canary-Qwen through OpenVINO, for CPUs."""
