@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["build_demo", "launch_settings", "prepare"]
 
+SESSIONS = 256
+"""Visits whose state is kept, the latest ones: each takes half a megabyte, and every call of the API is one."""
+
 
 def prepare(folder: Path) -> None:
     """What has to happen before anything else on a Space: its settings (space.env), and ZeroGPU's `spaces`.
@@ -73,6 +76,7 @@ def launch_settings() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "run_history": False,
         "ssr_mode": False,
+        "state_session_capacity": SESSIONS,
         "max_file_size": Limits.from_env().max_bytes,
         "app_kwargs": {"routes": routes(), "middleware": [Guard.from_env(), Middleware(OwnPreview)]},
     }

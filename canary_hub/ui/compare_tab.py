@@ -22,6 +22,7 @@ from .compare_tables import measures
 from .details import side_by_side
 from .share import Share
 from .transcribe import EXAMPLE, ON_SEEK, SEEK, STARTING
+from .waiting import Waiting
 
 IN_TURN, AT_ONCE = "One after another", "At once"
 
@@ -36,8 +37,10 @@ class Shown(NamedTuple):
 class CompareTab:
     """The widgets of the tab and what happens between them."""
 
-    def __init__(self, hub: Hub, first: str, shared: SharedResults | None = None) -> None:
-        self.hub, self.shared = hub, shared
+    def __init__(
+        self, hub: Hub, first: str, shared: SharedResults | None = None, waiting: Waiting | None = None
+    ) -> None:
+        self.hub, self.shared, self.waiting = hub, shared, waiting
         with gr.Column(elem_id="compare"):
             with gr.Row(elem_classes="ch-columns"):
                 with gr.Column(scale=2, min_width=300):
@@ -132,6 +135,8 @@ class CompareTab:
         ]
         self.cards.listen()
         self.example.click(lambda: str(EXAMPLE), None, [self.audio], **QUIET)
+        if self.waiting:
+            self.waiting.listen(self.run.click)
         self.run.click(None, None, [self.status, self.run, self.stop], js=STARTING, **QUIET)
         running = self.run.click(
             self._run,

@@ -21,6 +21,7 @@ from .explore_sections import shown
 from .results import seconds, status
 from .runs import Moment
 from .transcribe import STARTING
+from .waiting import Waiting
 
 LOOK = "explore"
 """Concurrency id of what is shown at once: it computes nothing and does not wait for models."""
@@ -54,8 +55,8 @@ class Shown(NamedTuple):
 class ExploreTab:
     """The widgets of the tab and what happens between them."""
 
-    def __init__(self, hub: Hub, first: str) -> None:
-        self.hub = hub
+    def __init__(self, hub: Hub, first: str, waiting: Waiting | None = None) -> None:
+        self.hub, self.waiting = hub, waiting
         with gr.Column(elem_id="explore"):
             self._draw_choice(first)
             with gr.Row(visible=False, elem_classes="ch-buttons", elem_id="explore-buttons") as self.buttons:
@@ -112,6 +113,8 @@ class ExploreTab:
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         key = [self.stack, self.which, self.audio]
         outputs = [self.status, self.sections, self.run, self.stop, self.buttons, self.clip, self.json, self.last]
+        if self.waiting:
+            self.waiting.listen(self.run.click)
         self.run.click(None, None, [self.status, self.run, self.stop], js=STARTING, queue=False, **private)
         running = self.run.click(
             self._run,

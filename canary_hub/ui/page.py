@@ -51,18 +51,15 @@ def page(hub: Hub, first: str) -> gr.Blocks:
         waiting = Waiting(demo)
         with gr.Tabs() as tabs:
             with gr.Tab("Transcribe", id="transcribe") as first_tab:
-                transcribe = TranscribeTab(hub, first, shared)
+                transcribe = TranscribeTab(hub, first, shared, waiting)
             with gr.Tab("Compare", id="compare") as second_tab:
-                compare = CompareTab(hub, first, shared)
+                compare = CompareTab(hub, first, shared, waiting)
             with gr.Tab("Explore", id="explore"):
-                explore = ExploreTab(hub, first)
+                ExploreTab(hub, first, waiting)
             with gr.Tab("Registry", id="registry"):
                 registry_tab(hub)
         if opened:
             opened.listen()
-        ask = transcribe.ask
-        questions = (ask.summarise.click, ask.actions.click, ask.question.submit)
-        waiting.listen(transcribe.run.click, compare.run.click, explore.run.click, *questions)
         link.listen(demo, tabs, {"transcribe": first_tab, "compare": second_tab}, transcribe, compare, opened)
         gr.HTML(EMBED)
         gr.HTML(PRIVACY)

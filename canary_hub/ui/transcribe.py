@@ -21,6 +21,7 @@ from .limits import full
 from .picker import Picker, component_pickers, prompt_fields, stack_picker
 from .runs import Moment, transcribe
 from .share import Share
+from .waiting import Waiting
 
 ON_SEEK = "element.addEventListener('click', (e) => e.target.closest('[data-seek]') && trigger('click'))"
 SEEK = "() => ({__type__: 'update', playback_position: window.canaryHub.seconds})"
@@ -50,8 +51,10 @@ class Shown(NamedTuple):
 class TranscribeTab:
     """The widgets of the tab and what happens between them."""
 
-    def __init__(self, hub: Hub, first: str, shared: SharedResults | None = None) -> None:
-        self.hub, self.shared = hub, shared
+    def __init__(
+        self, hub: Hub, first: str, shared: SharedResults | None = None, waiting: Waiting | None = None
+    ) -> None:
+        self.hub, self.shared, self.waiting = hub, shared, waiting
         self.titles = {part.id: part.title for part in hub.registry.components.values()}
         with gr.Row(elem_classes="ch-columns"):
             with gr.Column(scale=2, min_width=300):
@@ -125,6 +128,9 @@ class TranscribeTab:
             self.last,
         ]
         self.picker.listen()
+        if self.waiting:  # before the runs: what a click starts in the browser, it starts one after the other
+            ask = self.ask
+            self.waiting.listen(self.run.click, ask.summarise.click, ask.actions.click, ask.question.submit)
         self.ask.listen()
         self.example.click(lambda: str(EXAMPLE), None, [self.audio], queue=False, **private)
         self.video.upload(lambda path: path, [self.video], [self.audio], queue=False, **private)

@@ -144,6 +144,8 @@ class Turns:
             del self._runs[key]
             with anyio.CancelScope(shield=True):  # the server cancels whom the client has left
                 await queue.clean_events(session_hash=key)
-            # What the queue keeps for a session's page.
+            # What gradio keeps for a session's page; the state alone is half a megabyte.
             queue.pending_messages_per_session.pop(key, None)
             queue.pending_event_ids_session.pop(key, None)
+            demo.state_holder.session_data.pop(key, None)
+            demo.state_holder.time_last_used.pop(key, None)
