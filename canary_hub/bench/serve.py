@@ -346,7 +346,8 @@ def _report(
         loads=loads,
         distinct=distinct,
         failures=tuple(
-            f"visitor {one.visitor}, {one.clip}, {one.stack}, {one.face}: {one.state} after {one.ended - one.asked:.0f} s: {one.why}"
+            f"visitor {one.visitor}, {one.clip}, {one.stack}, {one.face}: "
+            f"{one.state} after {one.ended - one.asked:.0f} s: {one.why}"
             for one in asked
             if one.state in ("crossed", "lost")
         ),
