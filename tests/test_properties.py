@@ -35,7 +35,7 @@ from canary_hub.ui.shared_view import body, heading
 settings.register_profile(
     "plain",
     derandomize=True,
-    max_examples=80,
+    max_examples=40,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],

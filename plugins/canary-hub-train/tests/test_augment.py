@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from canary_hub_train import augment
@@ -62,21 +66,38 @@ def test_background_has_the_length_asked_for() -> None:
         assert np.isfinite(out).all()
 
 
-def test_a_batch_is_a_function_of_its_seed_and_never_too_long(wav: np.ndarray) -> None:
-    people = Recordings({name: [[wav[:6000]] for _ in range(10)] for name in ("a", "b")})
-    speech = Speech([], people)
+def speech_of(wav: np.ndarray) -> Speech:
+    """One rendered utterance, and two people's digits."""
+    speech = Speech([], Recordings({name: [[wav[:6000]] for _ in range(10)] for name in ("a", "b")}))
     speech._rows, speech._lengths, speech._pcm = (
         [(16_000, 0, 0, "one two")],
         np.array([16_000]),
         [np.zeros(16_000, np.int16)],
     )
-    mix = Mix(longest=2.0, seconds=8)
+    return speech
+
+
+MIX = Mix(longest=2.0, seconds=8)
+
+
+def test_a_batch_is_a_function_of_its_seed_and_never_too_long(wav: np.ndarray) -> None:
+    speech = speech_of(wav)
     for step in range(10):
-        one, two = speech.batch(mix, (1, step)), speech.batch(mix, (1, step))
+        one, two = speech.batch(MIX, (1, step)), speech.batch(MIX, (1, step))
         assert np.array_equal(one.wav, two.wav)
         assert one.texts == two.texts
         assert one.lengths.max() <= 2.0 * 16_000
         assert len(one.texts) == len(one.wav) == len(one.lengths)
-    steps = Steps(speech, mix, (1,), 0, 1)
+
+
+def test_batches_made_ahead_are_the_same() -> None:
+    """In a process of its own: the one that makes batches ahead forks, which a process full of servers may not."""
+    done = subprocess.run([sys.executable, __file__], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.returncode == 0
+
+
+if __name__ == "__main__":
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    steps = Steps(speech_of(noise), MIX, (1,), 0, 1)
     for ahead, here in zip(steps.iterate(2, 6, workers=2), steps.iterate(2, 6), strict=True):
         assert np.array_equal(ahead.wav, here.wav)
