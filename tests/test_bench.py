@@ -190,7 +190,7 @@ def test_a_backend_is_led_along_the_expected_tokens(small_hub):
 def test_wrong_requests_are_refused_before_anything_is_written(small_hub, tmp_path, wrong, said):
     with pytest.raises(HubError, match=said):
         bench(small_hub, "small", random_weights=True, **wrong)
-    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "cache" / "bench").exists()
 
 
 def test_what_a_run_raises_is_told(small_hub, tmp_path):
