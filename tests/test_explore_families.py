@@ -88,7 +88,7 @@ def over(hub: Hub, stack: str, folder: Path) -> StackSpec:
     return hub.stack(stack, weights={stack.rpartition("-")[0].removesuffix("-3.3"): folder})
 
 
-CASES = [("qwen3-asr-0.6b", "qwen3_asr", "Qwen3ForCausalLM"), ("granite-speech-3.3-2b", "granite_speech",
+CASES = [("qwen3-asr-0.6b", "qwen3_asr", "Qwen3ForCausalLM"), ("granite-speech-3.3-8b", "granite_speech",
           "GraniteForCausalLM")]  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def _module(component: Any) -> torch.nn.Module:
 
 
 def test_an_adapter_beside_the_checkpoint_is_known(hub: Hub, granite_speech: Path) -> None:
-    found = weights.explore(hub, over(hub, "granite-speech-3.3-2b", granite_speech))
+    found = weights.explore(hub, over(hub, "granite-speech-3.3-8b", granite_speech))
     assert "language_model.model.norm.weight" in {kind.pattern for kind in found.kinds}
     assert [file.name for file in found.files] == ["adapter_model.safetensors", "model.safetensors"]
     factors = {kind.pattern.rpartition("layers.N.")[2]: kind for kind in found.kinds if ".lora_" in kind.pattern}
@@ -211,7 +211,7 @@ def test_the_published_model_from_its_configuration(hub: Hub) -> None:
 def test_a_configuration_made_for_contracts_alone_is_not_taken_for_the_model(hub: Hub) -> None:
     for exploration in (qwen, weights):
         with pytest.raises(HubError, match="on this machine") as caught:
-            exploration.explore(hub, "granite-speech-3.3-2b")
+            exploration.explore(hub, "granite-speech-3.3-8b")
         assert "--weights granite-speech=DIR" in caught.value.hint
 
 

@@ -80,7 +80,7 @@ def stack(hub: Hub, folder: Path, fast: object) -> Stack:
 
 def load(hub: Hub, folder: Path, **changes: Any) -> Stack:
     return hub.load(
-        "granite-speech-3.3-2b", weights={"granite-speech": folder}, dtype="float32", device="cpu", **changes
+        "granite-speech-3.3-8b", weights={"granite-speech": folder}, dtype="float32", device="cpu", **changes
     )
 
 
@@ -166,7 +166,7 @@ def test_off_is_the_base_and_on_again_is_the_adapter(
 def test_bfloat16_is_close(hub: Hub, folder: Path, stack: Stack, llm: str) -> None:
     weights = {"granite-speech": folder}
     half = hub.load(
-        "granite-speech-3.3-2b", weights=weights, dtype="bfloat16", device="cpu", components={Stage.LLM: llm}
+        "granite-speech-3.3-8b", weights=weights, dtype="bfloat16", device="cpu", components={Stage.LLM: llm}
     )
     heard = hear(half, [sound(2.0)])
     settings = half.call_options(max_new_tokens=3)[Stage.LLM]
@@ -225,9 +225,8 @@ def test_an_adapter_of_another_model_is_refused(hub: Hub, folder: Path, stack: S
 
 
 def test_the_published_parts_fit_before_anything_is_downloaded(hub: Hub) -> None:
-    for name in ("granite-speech-3.3-2b", "granite-speech-3.3-8b"):
-        fit = hub.check(hub.stack(name))
-        assert not fit.problems
-        assert not fit.warnings
+    fit = hub.check(hub.stack("granite-speech-3.3-8b"))
+    assert not fit.problems
+    assert not fit.warnings
     (port,) = hub.contract(hub.registry.component("granite-speech/q-former")).produces
     assert (port.dim, port.rate_hz) == (4096, 10.0)

@@ -1,4 +1,4 @@
-"""The Granite Speech components and the stacks `granite-speech-3.3-2b` and `granite-speech-3.3-8b`."""
+"""The Granite Speech components and the stack `granite-speech-3.3-8b`."""
 
 from __future__ import annotations
 
@@ -18,21 +18,12 @@ from .options import SpeechPromptCall
 CANARY_HUB_API = 1
 
 _HERE = "canary_hub_granite_speech"
-_PUBLISHED = Path(__file__).parent / "published"
-_FILES = (*FILES, "adapter_config.json")  # "*.safetensors" takes the adapter's tensors along
 
-SMALL = WeightsRef(
-    repo="ibm-granite/granite-speech-3.3-2b",
-    revision="main",  # not pinned yet: its commit has to be looked up where the Hub can be reached
-    files=_FILES,
-    config=_PUBLISHED / "config-2b.json",
-    gib=5.5,
-)
-LARGE = WeightsRef(
+PUBLISHED = WeightsRef(
     repo="ibm-granite/granite-speech-3.3-8b",
     revision="315afb31116c9b79dc15864d091e59ca6bf10cf9",
-    files=_FILES,
-    config=_PUBLISHED / "config-8b.json",
+    files=(*FILES, "adapter_config.json"),  # "*.safetensors" takes the adapter's tensors along
+    config=Path(__file__).parent / "published" / "config.json",
     gib=16.2,
 )
 
@@ -57,7 +48,14 @@ TITLES = {
 def canary_components() -> Iterable[ComponentSpec]:
     """The five stages of Granite Speech, and the live adapter as a second LLM backend."""
     *others, merged = five(
-        _HERE, IDS, TITLES, {ROLE: LARGE}, SpeechPromptCall, AdapterCall, requires=("peft",), install="pip install peft"
+        _HERE,
+        IDS,
+        TITLES,
+        {ROLE: PUBLISHED},
+        SpeechPromptCall,
+        AdapterCall,
+        requires=("peft",),
+        install="pip install peft",
     )
     live = replace(
         merged,
@@ -71,17 +69,15 @@ def canary_components() -> Iterable[ComponentSpec]:
 
 @hookimpl
 def canary_stacks() -> Iterable[StackSpec]:
-    """The two published sizes."""
-    sizes = [("2b", "2B", SMALL, "5.5 GB"), ("8b", "8B", LARGE, "16 GB")]
+    """The published model."""
     return [
         StackSpec(
-            name=f"granite-speech-3.3-{name}",
-            title=f"Granite Speech 3.3 {title}",
-            note=f"IBM's recogniser and translator for English and four more languages: {size} to download.",
+            name="granite-speech-3.3-8b",
+            title="Granite Speech 3.3 8B",
+            note="IBM's recogniser and translator for English and four more languages: 16 GB to download.",
             components=IDS,
-            weights={ROLE: weights},
+            weights={ROLE: PUBLISHED},
             window_seconds=60.0,
             dtype="bfloat16",
         )
-        for name, title, weights, size in sizes
     ]
