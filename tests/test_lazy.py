@@ -57,7 +57,7 @@ FLOORS = [
         "cpu",
     },
     {"plugins", "registry", "injection", "alignment", "lanes"},
-    {"pool", "trace", "inspection", "sharing"},
+    {"pool", "trace", "inspection", "sharing", "events"},
     {"pipeline"},
     {"hub"},
     {"compare", "evaluate", "formats", "explore", "space", "bench", "random_checkpoint", "dump"},
@@ -69,6 +69,7 @@ SIDEWAYS = {
     ("weights", "download"),
     ("audio", "resampling"),
     ("inspection", "trace"),
+    ("events", "trace"),
     ("bench", "random_checkpoint"),
 }
 

@@ -23,9 +23,9 @@ from canary_hub.cli import main
 from canary_hub.comparison import Comparison, FailedLane, LaneResult, compare
 from canary_hub.errors import ContractError, PluginError, UnknownNameError
 from canary_hub.evaluation.identity import identity
+from canary_hub.events import Done
 from canary_hub.lanes import Lane, parse_lane
 from canary_hub.links import Link, from_query, known, to_query
-from canary_hub.pipeline import Done
 from canary_hub.specs import StackSpec
 from canary_hub.ui.compare_forms import LaneForm
 from canary_hub.ui.picker import Picker, component_pickers, prompt_fields, stack_picker

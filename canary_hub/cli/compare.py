@@ -104,7 +104,7 @@ def _compared(
     from rich.progress import Progress
 
     from ..comparison import Comparison, LaneEvent, LaneStarted, compare
-    from ..pipeline import SegmentDone
+    from ..events import SegmentDone
 
     with Progress(console=console, transient=True) as progress:
         bars = [

@@ -209,7 +209,7 @@ def _transcribe_group(
     What an earlier run has finished is not computed again, but decoded once more if the batches of another file
     need it: the same pieces side by side give the same text.
     """
-    from ..pipeline import Done, SegmentDone
+    from ..events import Done, SegmentDone
 
     if all(one.finished for one in group):
         for one in group:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..pipeline import StageDone
+from ..events import StageDone
 from ..specs import Stage
 
 if TYPE_CHECKING:

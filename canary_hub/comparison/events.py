@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..pipeline import SegmentDone, StageDone, Token
+from ..events import SegmentDone, StageDone, Token
 from .result import Comparison, FailedLane, LaneResult
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from ..audio import Limits, Waveform, load_audio
 from ..errors import explain
+from ..events import Done, SegmentDone, StageDone, Token
+from ..events import Event as RunEvent
 from ..hub import Hub
 from ..lanes import Lane
 from ..options import build_and_call
-from ..pipeline import BATCH_SEGMENTS, Done, SegmentDone, Stack, StageDone, Token
-from ..pipeline import Event as RunEvent
+from ..pipeline import BATCH_SEGMENTS, Stack
 from ..segmentation import Span
 from ..sharing import Shared
 from ..specs import Stage

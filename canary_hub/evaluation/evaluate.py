@@ -114,7 +114,7 @@ def _transcribe(
 
 def _rows(stack: Stack, batch: Sequence[Utterance]) -> Iterator[Row]:
     """The rows of a batch, those whose audio cannot be read first."""
-    from ..pipeline import Done
+    from ..events import Done
 
     heard: list[tuple[Utterance, Waveform, float]] = []
     for utterance in batch:

@@ -22,9 +22,9 @@ from ..comparison import (
     from_json,
 )
 from ..errors import HubError, explain
+from ..events import SegmentDone, StageDone, Token
 from ..hub import Hub
 from ..lanes import Lane, parse_lane
-from ..pipeline import SegmentDone, StageDone, Token
 from ..specs import Stage, WeightsRef
 from .loading import download_progress, to_download
 from .runs import DOING, State

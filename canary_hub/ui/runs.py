@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from ..audio import Limits, Waveform, load_audio
 from ..errors import HubError, explain
+from ..events import Done, SegmentDone, StageDone, Token
 from ..hub import Hub
-from ..pipeline import Done, SegmentDone, Stack, StageDone, Token
+from ..pipeline import Stack
 from ..specs import StackSpec, Stage
 from ..trace import Result, SegmentResult, StageRecord
 from .loading import load, memory

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from canary_hub import Hub
 from canary_hub.cli import main
 from canary_hub.errors import HubError, OptionError
-from canary_hub.pipeline import SegmentDone, StageDone
+from canary_hub.events import SegmentDone, StageDone
 from canary_hub.pool import IDLE_ENTRIES, Pool, machine_bytes
 from canary_hub.specs import Stage
 from canary_hub.ui import build_demo, launch_settings

@@ -22,8 +22,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from canary_hub import Hub
 from canary_hub.cli import main
 from canary_hub.errors import HubError, OptionError
+from canary_hub.events import Done
 from canary_hub.injection import Injected, inject
-from canary_hub.pipeline import Done, Stack
+from canary_hub.pipeline import Stack
 from canary_hub.protocols import Build, Step
 from canary_hub.specs import Stage, WeightsRef
 from canary_hub.testing import LLMConformance
