@@ -77,7 +77,9 @@ class Visitor:
         self.number, self.fn_index, self.plan = number, fn_index, plan
         self.random = random.Random(number)
         address = f"127.0.{1 + number // 250}.{1 + number % 250}" if sys.platform == "linux" else None
-        transport = httpx.AsyncHTTPTransport(local_address=address, limits=httpx.Limits(max_connections=None))
+        # No connection is used twice: the server closes one that idles for 5 s, at times just as a request is sent.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        transport = httpx.AsyncHTTPTransport(local_address=address, limits=limits)
         self.http = httpx.AsyncClient(base_url=url, transport=transport, timeout=ANSWER_SECONDS, trust_env=False)
 
     async def visit(self) -> None:
