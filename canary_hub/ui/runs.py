@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from ..audio import Limits, Waveform, load_audio
@@ -97,7 +97,7 @@ def transcribe(hub: Hub, choice: Choice, audio: str | None, details: bool = Fals
 
 def _read(audio: str) -> tuple[Waveform, float]:
     """The file at the rate most stacks want, first of all: bad input is told before anything loads."""
-    if not Path(audio).exists():
+    if not os.path.exists(audio):  # no error for a name that no file can have
         raise HubError("This audio has been deleted from the server meanwhile.", "Upload or record it again.")
     started = time.perf_counter()
     return load_audio(audio, 16000, Limits.from_env()), time.perf_counter() - started

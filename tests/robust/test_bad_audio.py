@@ -192,11 +192,7 @@ def url() -> Iterator[str]:
 
 def uploadable(cases: list[Case], count: int) -> list[Case]:
     """Those that a browser could send: files, not places."""
-    return [
-        case
-        for case in sample(cases, count)
-        if "\0" not in str(case.path) and case.path.is_file() and case.path.stat().st_size < 50e6
-    ]
+    return [case for case in sample(cases, count) if os.path.isfile(case.path) and case.path.stat().st_size < 50e6]
 
 
 @pytest.mark.timeout(1800)
