@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -201,7 +202,10 @@ def test_gradio_api(cases: list[Case], url: str, whole: bool, tally: Callable[..
     from gradio_client.exceptions import AppError
 
     client = Client(url, verbose=False, analytics_enabled=False)
-    chosen = uploadable(cases, EVERY if whole else 25)
+    # Its client cannot send a name that is no text.
+    chosen = [
+        case for case in uploadable(cases, EVERY if whole else 25) if not re.search("[\ud800-\udfff]", case.path.name)
+    ]
     before = set(os.listdir())
     found: list[Any] = []
     for case in chosen:
@@ -213,6 +217,8 @@ def test_gradio_api(cases: list[Case], url: str, whole: bool, tally: Callable[..
             said = str(error)
             plain = "".join(c for c in case.path.stem if c.isascii() and c.isalnum())[:10]
             inside = "".join(c for c in said if c.isascii() and c.isalnum())
+            if re.search(r"[^!#-~]|%", case.path.name):  # HTTP escapes it: the longest piece that is left as it is
+                plain = max(re.findall("[a-zA-Z0-9]+", case.path.stem) or [""], key=len)[:10]
             if case.refused is False:
                 problem = f"was refused: {said}"
             elif plain not in inside or "Traceback" in said or "/tmp" in said or "Something inside" in said:
