@@ -1,4 +1,4 @@
-"""Running one stack: audio in, events out, results at the end; and chat (LLM mode)."""
+"""Running one stack: audio in, events out, results at the end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from .audio import Limits, Waveform, load_audio
+from .chat import answers, cut_off
 from .errors import HubError, memory_for
 from .events import Answer, Done, Event, SegmentDone, StageDone, Token
 from .faults import Patience, Worker, blamed, check_output, check_step
@@ -20,7 +21,6 @@ from .inspection import Choices, observe, segment_trace
 from .options import by_stage, validate
 from .pool import Entry, Pool
 from .protocols import (
-    ChatBackend,
     Inspectable,
     LLMBackend,
     PromptTemplate,
@@ -343,7 +343,7 @@ class Stack:
                 job.out.note = "stopped: the text repeated itself; the repetition was removed"
                 ids[row] = ids[row][: loops[row]]
             elif len(ids[row]) == limit and ids[row][-1] not in llm.eos_ids:
-                job.out.note = _cut_off(limit)
+                job.out.note = cut_off(limit)
             job.out.text = llm.decode(ids[row]).strip()
         spent = time.perf_counter() - started
         yield StageDone(StageRecord(Stage.LLM.value, name, spent, (len(jobs), steps), "int64"))
@@ -370,30 +370,13 @@ class Stack:
 
         Raises: HubError when the LLM backend does not offer it.
         """
-        import torch
-
         if not self.chats:
             raise HubError(
                 f"Stack {self.name} with {self.spec.components[Stage.LLM]} answers no text prompts.",
                 "Choose a stack that can chat, such as canary-qwen-2.5b.",
             )
-        llm = cast(ChatBackend, self.component(Stage.LLM))
-        called = llm.chat_options(self.call_options(**options)[Stage.LLM])
-        ids = torch.tensor([llm.tokenize(llm.chat_segments(message))])
-        new: list[int] = []
-        name, begin = self.spec.components[Stage.LLM], partial(llm.generate, llm.embed(ids), ids >= 0, called)
-        with closing(Worker(self.patience)) as worker, closing(worker.steps(name, "writing", begin)) as made:
-            for step in made:
-                check_step(name, step, 1)
-                if step.ids[0] is not None:
-                    new.append(step.ids[0])
-                    yield Answer(llm.decode(new).rstrip("\ufffd"))
-        if new and new[-1] not in llm.eos_ids:
-            yield Answer(llm.decode(new).strip(), _cut_off(len(new)))
-
-
-def _cut_off(tokens: int) -> str:
-    return f"cut off at its limit of {tokens} tokens"
+        called = self.call_options(**options)[Stage.LLM]
+        yield from answers(self.component(Stage.LLM), self.spec.components[Stage.LLM], message, called, self.patience)
 
 
 def _release_all(pool: Pool, entries: Sequence[Entry]) -> None:

@@ -58,6 +58,7 @@ FLOORS = [
     },
     {"plugins", "registry", "injection", "alignment", "lanes"},
     {"pool", "trace", "inspection", "sharing", "events"},
+    {"chat"},
     {"pipeline"},
     {"hub"},
     {"compare", "evaluate", "formats", "explore", "space", "bench", "random_checkpoint", "dump"},

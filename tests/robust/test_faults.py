@@ -545,9 +545,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, tally: Tally) -> None:
         subprocess.run(["umount", small], check=True)
 
 
-def test_a_port_that_is_taken_is_said(whole: bool, tally: Tally) -> None:
-    if not whole:
-        pytest.skip("a whole start of the page: with --whole")
+def test_a_port_that_is_taken_is_said(tally: Tally) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ print(*(sorted(set(sys.argv[3].split()) & (set(sys.modules) - before))))
 """
 
 
-class ComponentConformance:
+class ComponentConformance(ABC):
     """Subclass one of its stages' classes, name it Test..., and say what is to be tested.
 
     component: the id.
@@ -105,9 +106,9 @@ class ComponentConformance:
         assert isinstance(component, self.protocol), f"{subject.spec.id} does not follow protocols.{self.stage}"
         self.check_contract(subject, component)
 
+    @abstractmethod
     def check_contract(self, subject: Subject, component: Any) -> None:
         """Compare what the component gives with its contract."""
-        raise NotImplementedError
 
     def test_runs_among_the_fakes(self, subject: Subject) -> None:
         """Swapped into the stack `fake` it takes part in a transcript; where it does not fit, the hub refuses it."""

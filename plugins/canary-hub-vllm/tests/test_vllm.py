@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shutil
@@ -348,12 +349,8 @@ def test_it_answers_no_text_prompts(hub: Hub) -> None:
 
 
 def test_without_vllm_the_check_says_how_to_install_it(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "vllm")
-    monkeypatch.setattr(sys, "path", [path for path in sys.path if not path.endswith("stand_in")])
-    import importlib.util
-
-    if importlib.util.find_spec("vllm") is not None:
-        pytest.skip("vLLM is installed")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "vllm" else find(name, *more))
     shown = CliRunner().invoke(main, ["check", "nano", "--llm", "vllm/qwen3", "--plugins-dir", str(ROOT / "plugins")])
     assert shown.exit_code == 1, shown.output
     assert 'pip install "vllm' in " ".join(shown.output.split())

@@ -1,0 +1,38 @@
+"""LLM mode: a text message in, an answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+
+from .events import Answer
+from .faults import Patience, Worker, check_step
+from .protocols import ChatBackend
+from .specs import Options
+
+
+def answers(llm: ChatBackend, id: str, message: str, options: Options, patience: Patience) -> Iterator[Answer]:
+    """What the LLM backend `id` writes to a message, with the adapter off, token by token.
+
+    Raises: PluginError for what the backend does wrong.
+    """
+    import torch
+
+    called = llm.chat_options(options)
+    ids = torch.tensor([llm.tokenize(llm.chat_segments(message))])
+    new: list[int] = []
+    begin = partial(llm.generate, llm.embed(ids), ids >= 0, called)
+    with closing(Worker(patience)) as worker, closing(worker.steps(id, "writing", begin)) as made:
+        for step in made:
+            check_step(id, step, 1)
+            if step.ids[0] is not None:
+                new.append(step.ids[0])
+                yield Answer(llm.decode(new).rstrip("\ufffd"))
+    if new and new[-1] not in llm.eos_ids:
+        yield Answer(llm.decode(new).strip(), cut_off(len(new)))
+
+
+def cut_off(tokens: int) -> str:
+    """The note of an answer that did not end by itself."""
+    return f"cut off at its limit of {tokens} tokens"
