@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from canary_hub.causal_lm.options import GenerateCall
 from canary_hub.families.family import FILES
+from canary_hub.families.specs import five
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import ComponentSpec, StackSpec, Stage, WeightsRef
 
@@ -15,7 +15,6 @@ from .options import TranscribePromptCall
 
 CANARY_HUB_API = 1
 
-_HERE = "canary_hub_qwen3_asr"
 _PUBLISHED = Path(__file__).parent / "published"
 
 SMALL = WeightsRef(
@@ -35,7 +34,7 @@ LARGE = WeightsRef(
 """The checkpoints in transformers' own layout; Qwen/Qwen3-ASR-0.6B and -1.7B hold the same tensors under the names
 of the qwen-asr package, which no module of transformers reads."""
 
-COMPONENTS = {
+IDS = {
     Stage.PREPROCESSOR: "qwen3-asr/log-mel",
     Stage.ENCODER: "qwen3-asr/encoder",
     Stage.PROJECTOR: "qwen3-asr/projector",
@@ -43,54 +42,19 @@ COMPONENTS = {
     Stage.LLM: "qwen3-asr/qwen3",
 }
 
+TITLES = {
+    Stage.PREPROCESSOR: "Whisper's log-mel without padding to 30 s",
+    Stage.ENCODER: "Convolutions over one-second chunks, attention over windows of 8 s",
+    Stage.PROJECTOR: "Two linear layers into the LLM's space",
+    Stage.PROMPT_TEMPLATE: "The audio alone, with context and language where they are known",
+    Stage.LLM: "The Qwen3 inside Qwen3-ASR",
+}
+
 
 @hookimpl
 def canary_components() -> Iterable[ComponentSpec]:
     """The five stages of Qwen3-ASR."""
-    weights = {ROLE: SMALL}
-    return [
-        ComponentSpec(
-            stage=Stage.PREPROCESSOR,
-            id=COMPONENTS[Stage.PREPROCESSOR],
-            title="Whisper's log-mel without padding to 30 s",
-            factory=f"{_HERE}.log_mel:build",
-            contract=f"{_HERE}.family:log_mel",
-            weights=weights,
-        ),
-        ComponentSpec(
-            stage=Stage.ENCODER,
-            id=COMPONENTS[Stage.ENCODER],
-            title="Convolutions over one-second chunks, attention over windows of 8 s",
-            factory=f"{_HERE}.encoder:build",
-            contract=f"{_HERE}.family:encoder",
-            weights=weights,
-        ),
-        ComponentSpec(
-            stage=Stage.PROJECTOR,
-            id=COMPONENTS[Stage.PROJECTOR],
-            title="Two linear layers into the LLM's space",
-            factory=f"{_HERE}.projector:build",
-            contract=f"{_HERE}.family:projector",
-            weights=weights,
-        ),
-        ComponentSpec(
-            stage=Stage.PROMPT_TEMPLATE,
-            id=COMPONENTS[Stage.PROMPT_TEMPLATE],
-            title="The audio alone, with context and language where they are known",
-            factory=f"{_HERE}.prompts:build",
-            contract=f"{_HERE}.family:prompt",
-            call_options=TranscribePromptCall,
-        ),
-        ComponentSpec(
-            stage=Stage.LLM,
-            id=COMPONENTS[Stage.LLM],
-            title="The Qwen3 inside Qwen3-ASR",
-            factory=f"{_HERE}.qwen3:build",
-            contract=f"{_HERE}.family:llm",
-            weights=weights,
-            call_options=GenerateCall,
-        ),
-    ]
+    return five("canary_hub_qwen3_asr", IDS, TITLES, {ROLE: SMALL}, TranscribePromptCall)
 
 
 @hookimpl
@@ -103,7 +67,7 @@ def canary_stacks() -> Iterable[StackSpec]:
             name=f"qwen3-asr-{name}",
             title=f"Qwen3-ASR {title}",
             note=f"Alibaba's recogniser for 30 languages: {cost}.",
-            components=COMPONENTS,
+            components=IDS,
             weights={ROLE: weights},
             window_seconds=60.0,
             dtype="bfloat16",
