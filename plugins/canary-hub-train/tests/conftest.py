@@ -24,7 +24,9 @@ def job(tmp_path: Path) -> Job:
     rows, start, parts = [], 0, []
     for words in texts:
         part = (rng.standard_normal(4000 * len(words.split())) * 3000).astype(np.int16)
-        rows.append({"text": words, "voice": "noise", "start": start, "length": len(part)})
+        count = len(words.split())
+        timed = {"phones": [1 + i for i in range(count)], "ends": [(i + 1) / 4 for i in range(count)]}
+        rows.append({"text": words, "voice": "noise", "start": start, "length": len(part), **timed})
         parts.append(part)
         start += len(part)
     shard = tmp_path / "digits-seen-00000.npy"

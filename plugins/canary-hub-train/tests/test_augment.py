@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from canary_hub_train import augment
 from canary_hub_train.data import Mix, Speech, Steps
 from canary_hub_train.digits import Recordings
+from canary_hub_train.phones import PAUSE
 
 
 @pytest.fixture
@@ -30,24 +35,12 @@ def test_stretching_keeps_the_pitch(wav: np.ndarray) -> None:
     assert peak == pytest.approx(200, abs=8)
 
 
-def test_moving_the_formants_keeps_length_and_pitch() -> None:
-    rng = np.random.default_rng(0)
-    pulses = np.zeros(16_000, np.float32)
-    pulses[::133] = 1  # 120 Hz
-    time = np.arange(200) / 16_000
-    voice = np.convolve(pulses, np.exp(-time * 400) * np.sin(2 * np.pi * 700 * time))[:16_000].astype(np.float32)
-    voice += 1e-4 * rng.standard_normal(16_000).astype(np.float32)
-
-    def strongest(wav: np.ndarray) -> float:
-        power = np.abs(np.fft.rfft(wav)) ** 2
-        return float((power * np.fft.rfftfreq(len(wav), 1 / 16_000)).sum() / power.sum())
-
-    moved = augment.formants_moved(voice, 1.3)
-    assert moved.shape == voice.shape
-    assert strongest(moved) > 1.15 * strongest(voice)
-    again = np.correlate(moved, moved, "full")[16_000 - 1 :]
-    assert 100 + again[100:200].argmax() == pytest.approx(133, abs=1)
-    assert np.allclose(augment.formants_moved(voice, 1.0)[600:-600], voice[600:-600], atol=1e-3)
+def test_a_speaker_changes_pitch_and_tempo_each_on_its_own(wav: np.ndarray) -> None:
+    out = augment.Speaker(pitch=1.25, tempo=0.8).say(wav)
+    assert len(out) == pytest.approx(len(wav) / 0.8, rel=0.06)
+    inner = out[1500:-1500]
+    peak = np.fft.rfftfreq(len(inner), 1 / 16_000)[np.abs(np.fft.rfft(inner)).argmax()]
+    assert peak == pytest.approx(250, abs=8)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -66,28 +59,49 @@ def test_background_has_the_length_asked_for() -> None:
         assert np.isfinite(out).all()
 
 
-def speech_of(wav: np.ndarray) -> Speech:
-    """One rendered utterance, and two people's digits."""
-    speech = Speech([], Recordings({name: [[wav[:6000]] for _ in range(10)] for name in ("a", "b")}))
-    speech._rows, speech._lengths, speech._pcm = (
-        [(16_000, 0, 0, "one two")],
-        np.array([16_000]),
-        [np.zeros(16_000, np.int16)],
-    )
-    return speech
+def speech_of(wav: np.ndarray, folder: Path) -> Speech:
+    """One rendered utterance, whose two words are as loud as they last, and two people's digits."""
+    shard = folder / "digits-seen-00000.npy"
+    pcm = np.concatenate([np.full(4000, 8000), np.zeros(4000), np.full(8000, 8000)]).astype(np.int16)
+    np.save(shard, pcm)
+    row = {"text": "one two", "start": 0, "length": 16_000, "phones": [1, PAUSE, 2], "ends": [0.25, 0.5, 1.0]}
+    shard.with_suffix(".json").write_text(json.dumps([row]))
+    return Speech([shard], Recordings({name: [[wav[:6000]] for _ in range(10)] for name in ("a", "b")}))
 
 
 MIX = Mix(longest=2.0, seconds=8)
 
 
-def test_a_batch_is_a_function_of_its_seed_and_never_too_long(wav: np.ndarray) -> None:
-    speech = speech_of(wav)
+def test_a_batch_is_a_function_of_its_seed_and_never_too_long(wav: np.ndarray, tmp_path: Path) -> None:
+    speech = speech_of(wav, tmp_path)
     for step in range(10):
         one, two = speech.batch(MIX, (1, step)), speech.batch(MIX, (1, step))
         assert np.array_equal(one.wav, two.wav)
         assert one.texts == two.texts
         assert one.lengths.max() <= 2.0 * 16_000
         assert len(one.texts) == len(one.wav) == len(one.lengths)
+
+
+def test_phones_move_with_the_sound(tmp_path: Path, wav: np.ndarray) -> None:
+    """However a clip is slowed, padded and joined to others, what is said to be a phone is loud and a pause is not."""
+    speech = speech_of(wav, tmp_path)
+    mix = replace(MIX, human=0, empty=0, channel=0, speaker=1, longest=6.0, seconds=20)
+    seen = 0
+    for step in range(12):
+        for said in speech.batch(mix, (3, step)).spoken:
+            assert said.phones is not None
+            assert said.ends is not None
+            start = 0.0
+            for phone, end in zip(said.phones, said.ends, strict=True):
+                middle = said.wav[
+                    int((start + 0.3 * (end - start)) * 16_000) : int((start + 0.7 * (end - start)) * 16_000)
+                ]
+                if end - start > 0.1 and len(middle):
+                    loud = float(np.abs(middle).mean())
+                    assert loud < 0.05 if phone == PAUSE else loud > 0.1
+                    seen += 1
+                start = end
+    assert seen > 100
 
 
 def test_batches_made_ahead_are_the_same() -> None:
@@ -98,6 +112,7 @@ def test_batches_made_ahead_are_the_same() -> None:
 
 if __name__ == "__main__":
     noise = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
-    steps = Steps(speech_of(noise), MIX, (1,), 0, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        steps = Steps(speech_of(noise, Path(folder)), MIX, (1,), 0, 1)
     for ahead, here in zip(steps.iterate(2, 6, workers=2), steps.iterate(2, 6), strict=True):
         assert np.array_equal(ahead.wav, here.wav)

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from canary_hub_train import recipes
+from canary_hub_train import losses, recipes
+from canary_hub_train.data import Batch, Spoken
 from canary_hub_train.export import checkpoint_config, export, load_exported
-from canary_hub_train.features import LogMel
+from canary_hub_train.features import LogMel, moved_formants
+from canary_hub_train.phones import PAUSE, PHONES
 from canary_hub_train.state import StateFile
 from canary_hub_train.tokenizer import Coder
 from canary_hub_train.training import Job, Trainer, build, train
@@ -94,7 +96,43 @@ def test_the_features_are_the_extractors(job: Job) -> None:
         wav[row, : len(clip)] = torch.from_numpy(clip)
     features, mask = mel.features(wav, torch.tensor([8000, 16_123]))
     assert torch.equal(mask, wanted.attention_mask)
-    assert torch.equal(features, wanted.input_features)
+    assert torch.allclose(features, wanted.input_features, atol=1e-4)
+
+
+def test_moved_formants_keep_the_harmonics() -> None:
+    """The matrix stretches a log-mel's envelope along the frequencies and leaves its fine structure where it is."""
+    bands = torch.arange(128)
+    bump = torch.exp(-(((bands - 60) / 12.0) ** 2))
+    harmonics = 0.3 * torch.cos(torch.pi * 100 * (bands + 0.5) / 128)
+    moved = (bump + harmonics) @ moved_formants(torch.tensor([1.15]))[0]
+    envelope = moved - harmonics
+    assert envelope.argmax() in range(66, 78)  # 15 % higher in Hz
+    assert envelope.max() == pytest.approx(1.0, abs=0.05)
+    assert torch.allclose(moved_formants(torch.tensor([1.0]))[0], torch.eye(128), atol=1e-4)
+
+
+def test_phones_are_learnt_where_they_are_said(job: Job) -> None:
+    """The frame-wise loss is small for a head that knows the phone of each 27 ms, and for no other."""
+    model = build(job, Coder(job.state / "llm")).eval()
+    clip = Spoken(np.zeros(16_000, np.float32), "one two", np.array([5, 9]), np.array([0.4, 0.8]))
+    batch = Batch(clip.wav[None], np.array([16_000]), ["one two"], [clip], None)
+    truth = torch.tensor([5 if t < 0.4 else 9 if t < 0.8 else PAUSE for t in (np.arange(39) - 1) * 0.08 / 3])
+    sure = 20.0 * torch.nn.functional.one_hot(truth, len(PHONES)).float()[None]
+    model.phone_logits = lambda _: sure
+    assert losses.phones(model, (), batch) < 1e-3
+    model.phone_logits = lambda _: sure.roll(6, 1)
+    assert losses.phones(model, (), batch) > 1
+
+
+def test_a_checkpoint_can_be_started_from(job: Job, tmp_path: Path) -> None:
+    before = build(job, Coder(job.state / "llm"))
+    out = export(before, job.state / "llm", tmp_path / "out")
+    trainer = Trainer(0, replace(job, start_from=out))
+    assert job.recipe.phases[trainer.progress.phase].name == "ctc"  # an encoder that hears needs no flat start
+    for name, tensor in trainer.model.encoder.state_dict().items():
+        assert torch.equal(tensor, load_exported(out).encoder.state_dict()[name]), name
+    with pytest.raises(HubError):
+        Trainer(0, replace(job, start_from=tmp_path))
 
 
 def test_the_shipped_sizes_fit_twelve_megabytes(job: Job) -> None:

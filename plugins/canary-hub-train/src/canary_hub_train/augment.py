@@ -6,6 +6,9 @@ generator alone: that is what makes a resumed run equal to an uninterrupted one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -46,49 +49,51 @@ def stretched(wav: Wave, factor: float, frame: int = 640, seek: int = 160) -> Wa
     return out[: count * hop]
 
 
-def formants_moved(wav: Wave, factor: float, size: int = 512, hop: int = 128, smooth: int = 28) -> Wave:
-    """Formants `factor` times as high, pitch and tempo kept: a shorter or longer vocal tract.
+@dataclass(frozen=True)
+class Speaker:
+    """How another person of the same accent differs: pitch and formants `pitch` times as high, `tempo` as fast.
 
-    Each short spectrum is divided by its own envelope (the cepstrum up to `smooth`) and multiplied by
-    the envelope stretched along the frequencies.
+    Formants are moved against the pitch later, in the log-mel (`features.moved_formants`).
     """
-    window = np.hanning(size + 1)[:size].astype(np.float32)
-    whole = np.pad(wav, (size, size + hop))
-    starts = np.arange(0, len(whole) - size, hop)
-    spectra = np.fft.rfft(whole[starts[:, None] + np.arange(size)] * window, axis=1)
-    log_size = np.log(np.abs(spectra) + 1e-4)
-    cepstra = np.fft.irfft(log_size, axis=1)
-    cepstra[:, smooth : size - smooth + 1] = 0
-    envelope = np.fft.rfft(cepstra, axis=1).real
-    bins = np.arange(size // 2 + 1)
-    at = np.minimum(bins / factor, size // 2)
-    low = np.minimum(at.astype(int), size // 2 - 1)
-    share = at - low
-    moved = envelope[:, low] * (1 - share) + envelope[:, low + 1] * share
-    gain = np.exp(np.clip(moved - envelope, -4, 4))
-    pieces = np.fft.irfft(spectra * gain, size, axis=1) * window
-    out, weight = np.zeros(len(whole)), np.zeros(len(whole))
-    for start, piece in zip(starts, pieces, strict=True):
-        out[start : start + size] += piece
-        weight[start : start + size] += window**2
-    return np.asarray((out / np.maximum(weight, 1e-3))[size : size + len(wav)], np.float32)
+
+    pitch: float
+    tempo: float
+
+    @staticmethod
+    def draw(rng: np.random.Generator, spread: float = 0.22) -> Speaker:
+        """Pitch by exp(-1.7 spread to spread): deep voices are what a few people and synthetic voices lack.
+
+        Tempo is on its own, or goes with the pitch, as on a tape.
+        """
+        pitch = float(np.exp(rng.uniform(-1.7 * spread, spread)))
+        return Speaker(pitch, float(np.exp(rng.uniform(-0.4, 0.3))) if rng.random() < 0.6 else pitch)
+
+    def say(self, wav: Wave) -> Wave:
+        """(S,) -> about (S / tempo,)."""
+        moved = resampled(wav, self.pitch)
+        return moved if self.tempo == self.pitch else stretched(moved, self.tempo / self.pitch)
 
 
-def speaker_like(wav: Wave, rng: np.random.Generator, spread: float = 0.22) -> Wave:
-    """Another person of the same accent: pitch by exp(-1.7 spread to spread), formants by less, tempo on its own.
+_NOISE_SECONDS = 9
 
-    It reaches further down than up: deep voices are what a few people and synthetic voices lack.
-    """
-    factor = float(np.exp(rng.uniform(-1.7 * spread, spread)))
-    tempo = float(np.exp(rng.uniform(-0.4, 0.3)))
-    wav = resampled(wav, factor)
-    if rng.random() < 0.7:
-        # After resampling the formants lie `factor` high, like the pitch; bring them elsewhere.
-        wav = formants_moved(wav, float(np.exp(rng.uniform(-0.15, 0.15))) / factor)
-    return stretched(wav, tempo / factor) if rng.random() < 0.6 else wav
+
+@cache
+def _noises(count: int = 64) -> npt.NDArray[np.float32]:
+    """Noises (count, samples) to cut pieces from: making a new one for each clip costs as much as hearing it."""
+    rng = np.random.default_rng(0)
+    return np.stack([new_noise(_NOISE_SECONDS * RATE, rng) for _ in range(count)])
 
 
 def noise(length: int, rng: np.random.Generator) -> Wave:
+    """Noise (length,) of about unit variance: a piece of one of 64."""
+    if length >= _NOISE_SECONDS * RATE:
+        return new_noise(length, rng)
+    known = _noises()
+    start = int(rng.integers(known.shape[1] - length))
+    return known[int(rng.integers(len(known))), start : start + length]
+
+
+def new_noise(length: int, rng: np.random.Generator) -> Wave:
     """Unit-variance noise (length,) of random colour, from white to deep brown, sometimes with hum."""
     size = 1 << max(9, (length - 1).bit_length())  # other sizes are slow to transform
     white = np.fft.rfft(rng.standard_normal(size).astype(np.float32))
@@ -136,12 +141,6 @@ def channel_like(wav: Wave, rng: np.random.Generator) -> Wave:
         shaped = np.clip(shaped, -limit, limit)
     peak = float(np.abs(shaped).max()) + 1e-6
     return np.asarray(shaped * (10 ** rng.uniform(-1.5, 0) / peak), np.float32)
-
-
-def padded(wav: Wave, rng: np.random.Generator, longest: float = 0.6) -> Wave:
-    """Silence of up to `longest` seconds before and after."""
-    before, after = (int(rng.uniform(0, longest) * RATE * rng.random()) for _ in range(2))
-    return np.pad(wav, (before, after))
 
 
 def background(length: int, rng: np.random.Generator) -> Wave:

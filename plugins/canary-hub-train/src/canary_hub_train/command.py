@@ -88,7 +88,9 @@ def _plan(small: bool) -> tuple[int, int, str]:
 @click.option("--minutes", type=float, help="Stop after so long; the same command later goes on.")
 @click.option("--data", type=_FILE, help="Tar of the Free Spoken Digit Dataset's recordings.")
 @click.option("--sentences", type=_FILE, help="English sentences, one per line (open recipe).")
-@click.option("--start-from", type=_FOLDER, help="Another training's state folder: begin with its encoder.")
+@click.option(
+    "--start-from", type=_FOLDER, help="State folder of another training, or a checkpoint: begin with its encoder."
+)
 @click.option(
     "--finish", is_flag=True, help="Skip to the last phase, which brings the learning rate down, then export."
 )
@@ -128,7 +130,7 @@ def nano(
     if device == "cuda":
         chosen = recipes.for_gpu(chosen)
     recordings = _recordings(data)
-    texts = _sentences(sentences, "train") if "sentences" in chosen.speech else []
+    texts = _sentences(sentences, "train") if "sentences" in chosen.texts else []
     say = click.echo
     shards = tts.render_shards(folder / "speech", chosen.speech, texts, os.cpu_count() or 1, say)
     if not (folder / "llm" / "tokenizer.json").exists():

@@ -85,7 +85,7 @@ def spoken_test(
     parts = [jobs[i : i + 25] for i in range(0, count, 25)]
     with ProcessPoolExecutor(max_workers=workers) as pool:
         clips = [clip for part in pool.map(render, parts) for clip in part]
-    wavs = [np.pad(clip.astype(np.float32) / np.float32(32768), RATE // 5) for clip in clips]
+    wavs = [np.pad(clip.pcm.astype(np.float32) / np.float32(32768), RATE // 5) for clip in clips]
     return wavs, [text for text, _ in jobs]
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from .data import Batch
-from .model import CHARS, SUB_FRAMES, Nano
+from .data import RATE, Batch
+from .model import CHARS, IGNORE, SUB_FRAMES, Nano
+from .phones import PAUSE, UNKNOWN
 from .text import draw
 
 
@@ -48,13 +49,32 @@ def flat_start(model: Nano, hidden: torch.Tensor, lengths: torch.Tensor, texts: 
     Wrong in detail, but it breaks CTC's plateau (all blank) within 200 steps.
     """
     log_probs = model.char_log_probs(hidden)
-    targets = torch.full(log_probs.shape[:2], -100, dtype=torch.long)
+    targets = torch.full(log_probs.shape[:2], IGNORE, dtype=torch.long)
     for row, (text, length) in enumerate(zip(texts, lengths.tolist(), strict=True)):
         ids = chars_of(text)
         if ids:
             frames = int(length) * SUB_FRAMES
             targets[row, :frames] = torch.tensor(ids)[torch.arange(frames) * len(ids) // max(1, frames)]
-    return F.nll_loss(log_probs.transpose(1, 2), targets.to(hidden.device), ignore_index=-100)
+    return F.nll_loss(log_probs.transpose(1, 2), targets.to(hidden.device), ignore_index=IGNORE)
+
+
+def phones(model: Nano, layers: tuple[torch.Tensor, ...], batch: Batch) -> torch.Tensor:
+    """Frame-wise cross-entropy with the phone that is said then; 0 where no clip of the batch knows its phones."""
+    logits = model.phone_logits(layers)
+    # The subsampling centres encoder frame n on log-mel frame 8 n, its sub-frames lie around that.
+    times = (np.arange(logits.shape[1]) - SUB_FRAMES // 2) * 0.08 / SUB_FRAMES
+    targets = np.full(logits.shape[:2], IGNORE, np.int64)
+    for row, (said, length) in enumerate(zip(batch.spoken, batch.lengths, strict=True)):
+        if said.phones is None or said.ends is None:
+            continue
+        known = np.append(np.where(said.phones == UNKNOWN, IGNORE, said.phones), PAUSE)
+        inside = int(np.searchsorted(times, length / RATE))
+        targets[row, :inside] = known[np.searchsorted(said.ends, times[:inside], side="right")]
+    wanted = torch.from_numpy(targets).to(logits.device)
+    # A sum over no frames is nan.
+    return F.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=IGNORE, reduction="sum") / (
+        (wanted != IGNORE).sum().clamp(min=1)
+    )
 
 
 def _masks(seed: tuple[int, ...]) -> torch.Generator:
@@ -65,8 +85,10 @@ def audio_loss(model: Nano, batch: Batch, loss: str, seed: tuple[int, ...]) -> t
     """The loss of the phases that hear ("flat", "ctc", "joint"), and its parts for the log."""
     wav = torch.from_numpy(batch.wav).to(model.device)
     lengths = torch.from_numpy(batch.lengths).to(model.device)
-    hidden, frames = model.encode(wav, lengths, None if loss == "flat" else _masks(seed))
-    parts = {"char": char_ctc(model, hidden, frames, batch.texts)}
+    formants = None if batch.formants is None else torch.from_numpy(batch.formants)
+    layers, frames = model.layers(wav, lengths, formants, None if loss == "flat" else _masks(seed))
+    hidden = layers[-1]
+    parts = {"phone": phones(model, layers, batch), "char": char_ctc(model, hidden, frames, batch.texts)}
     if loss == "flat":
         parts["flat"] = flat_start(model, hidden, frames, batch.texts)
     else:
@@ -75,18 +97,23 @@ def audio_loss(model: Nano, batch: Batch, loss: str, seed: tuple[int, ...]) -> t
         heard = model.proj(hidden)
         audio = [heard[i, :n] for i, n in enumerate(frames.tolist())]
         parts["lm"] = model.lm_loss(audio, batch.texts)
-        total = parts["lm"] + 0.35 * parts["char"] + 0.15 * parts["token"]
+        total = parts["lm"] + 0.35 * parts["char"] + 0.15 * parts["token"] + 0.2 * parts["phone"]
     else:
         total = sum(parts.values(), torch.zeros((), device=model.device))
     return total, {name: float(value.detach()) for name, value in parts.items()}
 
 
 def copy_loss(
-    model: Nano, sentences: list[str], kinds: list[str], rng: np.random.Generator, rows: int = 32
+    model: Nano, sentences: list[str], shares: dict[str, float], rng: np.random.Generator, rows: int = 32
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """The LM learns to copy what CTC would put into the audio slot: repeats, blanks, some errors."""
+    """The LM learns to copy what CTC would put into the audio slot: repeats, blanks, some errors.
+
+    Args:
+        shares: kind of text -> how often it is drawn.
+    """
     table, coder = model.embeddings, model.coder
-    texts = [draw(rng, str(rng.choice(kinds)), sentences) for _ in range(rows)]
+    kinds = rng.choice(list(shares), size=rows, p=list(shares.values()))
+    texts = [draw(rng, str(kind), sentences) for kind in kinds]
     texts = ["" if rng.random() < 0.06 else text for text in texts]
     audio = []
     for text in texts:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .features import N_MELS, LogMel
+from .phones import PHONES
 from .tokenizer import Coder
 
 CHARS = " abcdefghijklmnopqrstuvwxyz'"
@@ -131,6 +132,7 @@ class Nano(nn.Module):
         self.proj = nn.Linear(sizes.d_model, sizes.hidden)
         self.llm = build_llm(sizes)
         self.char_head = nn.Linear(sizes.d_model, SUB_FRAMES * (len(CHARS) + 1))
+        self.phone_head = nn.Linear(sizes.d_model, SUB_FRAMES * len(PHONES))
         self.token_head = nn.Linear(sizes.d_model, sizes.vocabulary + 1)
         self.blank = nn.Parameter(torch.randn(sizes.hidden) * 0.02)
         """What the audio slot holds where CTC says blank, in the LM's pre-training."""
@@ -146,21 +148,38 @@ class Nano(nn.Module):
         found: nn.Embedding = self.llm.get_input_embeddings()  # type: ignore[operator]
         return found
 
-    def encode(
-        self, wav: torch.Tensor, lengths: torch.Tensor, masks: torch.Generator | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Waveforms (B, S), lengths (B,) -> hidden (B, N, d_model), lengths (B,).
+    def encode(self, wav: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Waveforms (B, S), lengths (B,) -> hidden (B, N, d_model), lengths (B,)."""
+        hidden, frames = self.layers(wav, lengths)
+        return hidden[-1], frames
+
+    def layers(
+        self,
+        wav: torch.Tensor,
+        lengths: torch.Tensor,
+        formants: torch.Tensor | None = None,
+        masks: torch.Generator | None = None,
+    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+        """Waveforms (B, S), lengths (B,) -> what each layer gives (B, N, d_model), first its input; lengths (B,).
 
         Args:
+            formants: factors (B,) by which to move them; None for none.
             masks: the randomness of SpecAugment; None for none.
         """
         with torch.no_grad(), torch.autocast(wav.device.type, enabled=False):
-            features, mask = self.mel.features(wav, lengths)
+            features, mask = self.mel.features(wav, lengths, formants)
             if masks is not None:
                 features = spec_augment(features, masks)
-        out = self.encoder(input_features=features, attention_mask=mask, output_attention_mask=True)
-        hidden: torch.Tensor = out.last_hidden_state
-        return hidden, out.attention_mask.sum(-1)
+        out = self.encoder(
+            input_features=features, attention_mask=mask, output_attention_mask=True, output_hidden_states=True
+        )
+        return out.hidden_states, out.attention_mask.sum(-1)
+
+    def phone_logits(self, layers: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """What each layer gives -> (B, 3 N, phones), read two thirds up: the layers above may think in letters."""
+        hidden = layers[-1 - (len(layers) - 1) // 3]
+        logits: torch.Tensor = self.phone_head(hidden).float()
+        return logits.view(hidden.shape[0], -1, len(PHONES))
 
     def char_log_probs(self, hidden: torch.Tensor) -> torch.Tensor:
         """(B, N, d_model) -> (B, 3 N, 1 + chars), blank first."""

@@ -32,11 +32,20 @@ class Recipe:
     """A whole training."""
 
     name: str
-    speech: dict[str, int]
-    """Kind of text -> utterances to render."""
+    speech: dict[tuple[str, str], int]
+    """Kind of text (`text.draw`), group of voices (`voices.draw_voice`) -> utterances to render."""
     phases: tuple[Phase, ...]
     sizes: Sizes = field(default_factory=Sizes)
     seed: int = 1
+
+    @property
+    def texts(self) -> dict[str, float]:
+        """Kind of text -> its share of the utterances."""
+        total = sum(self.speech.values())
+        shares: dict[str, float] = {}
+        for (kind, _), count in self.speech.items():
+            shares[kind] = shares.get(kind, 0.0) + count / total
+        return shares
 
 
 _START = Mix(plain=True, human=0.3, empty=0.0, longest=1.7, seconds=40)
@@ -48,7 +57,7 @@ _PEOPLE = Mix(human=0.55, channel=0.4, human_channel=0.6, speaker=0.8, mixed=0.4
 
 DIGITS = Recipe(
     "digits",
-    {"digits": 10_000, "everyday": 10_000},
+    {("digits", "seen"): 10_000, ("everyday", "seen"): 10_000},
     (
         Phase("flat", 250, _START, 1e-3, 1e-3),
         Phase("ctc", 1000, _HEAR, 2e-3, 7e-4),
@@ -62,17 +71,31 @@ DIGITS = Recipe(
     ),
 )
 
-_OPEN = Mix(human=0.18, mixed=0.4, empty=0.04, channel=0.4, human_channel=0.7, speaker=0.4, longest=8.0, seconds=50)
+_OPEN = Mix(
+    human=0.15,
+    mixed=0.4,
+    empty=0.04,
+    channel=0.35,
+    human_channel=0.6,
+    speaker=0.45,
+    espeak=0.35,
+    longest=8.0,
+    seconds=50,
+)
 OPEN = Recipe(
     "open",
-    {"digits": 6_000, "everyday": 4_000, "sentences": 30_000},
+    {
+        ("digits", "seen"): 4_000,
+        ("everyday", "seen"): 3_200,
+        ("sentences", "seen"): 24_000,
+        ("sentences", "espeak"): 50_000,
+    },
     (
         Phase("flat", 300, replace(_START, human=0.2), 1e-3, 1e-3),
-        Phase("ctc", 20_000, _OPEN, 2e-3, 1e-3),
-        Phase("copy", 6_000, lr=2e-3, lr_end=5e-4),
+        Phase("ctc", 3_000, _OPEN, 2e-3, 1.2e-3),
+        Phase("copy", 1_100, lr=2e-3, lr_end=5e-4),
         Phase("bridge", 1, _OPEN),
-        Phase("joint", 60_000, _OPEN, 1e-3, 1e-3),
-        Phase("joint", 8_000, _OPEN, 1e-3, 0.0, label="anneal"),
+        Phase("joint", 1_800, _OPEN, 1.5e-3, 0.0),
     ),
 )
 

@@ -15,6 +15,9 @@ from torch import nn
 from canary_hub.errors import HubError
 from canary_hub.files import beside
 
+from .export import load_exported
+from .model import Nano
+
 EVERY = 60.0
 """Seconds between two savings at most; what a kill can cost."""
 
@@ -74,19 +77,18 @@ class StateFile:
         return state
 
 
-def load_encoder(model: nn.Module, folder: Path) -> None:
-    """Takes encoder and character head from another training's state.
+def load_encoder(model: Nano, folder: Path) -> None:
+    """Takes the encoder from another training's state, or from an exported checkpoint.
 
-    Raises: HubError when there is none, or it is of other sizes.
+    Raises: HubError when the folder holds neither, or an encoder of other sizes.
     """
     path = folder / "state.pt"
-    if not path.exists():
-        raise HubError(f"There is no training state in {folder}.")
-    weights: Mapping[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)["model"]
-    taken = {k: v for k, v in weights.items() if k.startswith(("encoder.", "char_head."))}
+    if path.exists():
+        weights: Mapping[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)["model"]
+        taken = {k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")}
+    else:
+        taken = load_exported(folder).encoder.state_dict()
     try:
-        _, unexpected = model.load_state_dict(taken, strict=False)
+        model.encoder.load_state_dict(taken)
     except RuntimeError as error:
         raise HubError(f"The encoder in {folder} has other sizes.") from error
-    if unexpected or not taken:
-        raise HubError(f"The state in {folder} is not a nano's.")

@@ -1,4 +1,4 @@
-"""Text-to-speech from Debian's packages, rendered once to shards of 16 kHz int16 on disk."""
+"""Text-to-speech from Debian's packages, rendered once to shards of 16 kHz int16, with the times of the phones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy.typing as npt
 from canary_hub.errors import HubError
 from canary_hub.files import beside, write_text
 
+from .espeak import espeak
+from .phones import from_arpabet, from_espeak
 from .text import draw
 from .voices import PACKAGES, Voice, draw_voice
 
@@ -36,69 +39,100 @@ def check_programs() -> None:
         )
 
 
-def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=600)
+@dataclass(frozen=True)
+class Clip:
+    """What was said: 16 kHz samples (S,), the phones (indices in PHONES) and the second at which each of them ends."""
+
+    pcm: Pcm
+    phones: list[int]
+    ends: list[float]
 
 
-def _espeak(text: str, voice: Voice, out: Path) -> None:
-    speed = str(round(_ESPEAK_WORDS_PER_MINUTE * voice.speed))
-    _run(["espeak-ng", "-v", voice.name, "-s", speed, "-p", str(voice.pitch), "-w", str(out), text])
+_NOTHING = Clip(np.zeros(0, np.int16), [], [])
 
 
-def _flite(text: str, voice: Voice, out: Path) -> None:
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=600)
+    return done.stdout.decode("ascii", "replace")
+
+
+def _espeak(text: str, voice: Voice) -> Clip:
+    library = espeak()
+    wav, starts = library.say(text, voice.name, round(_ESPEAK_WORDS_PER_MINUTE * voice.speed), voice.pitch)
+    ends = [start for _, start in starts[1:]] + [len(wav) / library.rate]
+    return _clip(wav.astype(np.float32), library.rate, [from_espeak(phone) for phone, _ in starts], ends)
+
+
+def _flite(text: str, voice: Voice, out: Path) -> Clip:
     stretch = f"duration_stretch={1 / voice.speed:.3f}"
-    _run(["flite", "-voice", voice.name, "--setf", stretch, "-t", text, "-o", str(out)])
+    said = _run(["flite", "-psdur", "-voice", voice.name, "--setf", stretch, "-t", text, "-o", str(out)])
+    timed = [pair.rsplit(":", 1) for pair in said.split()]
+    return _read(out, [from_arpabet(phone) for phone, _ in timed], [float(end) for _, end in timed])
 
 
-def _festival(jobs: list[tuple[str, Voice, Path]]) -> None:
+def _festival(jobs: list[tuple[str, Voice, Path]]) -> list[Clip]:
     """All of them in one process: festival takes longer to start than to speak."""
     lines = []
     for text, voice, out in jobs:
         lines.append(f"(voice_{voice.name})")
         lines.append(f"(Parameter.set 'Duration_Stretch {1 / voice.speed:.3f})")
         said = text.replace('"', "")
-        lines.append(f'(utt.save.wave (utt.synth (Utterance Text "{said}")) "{out}" \'riff)')
+        lines.append(f'(set! said (utt.synth (Utterance Text "{said}")))')
+        lines.append(f'(utt.save.wave said "{out}" \'riff) (utt.save.segs said "{out}.segs")')
     with tempfile.NamedTemporaryFile("w", suffix=".scm") as script:
         script.write("\n".join(lines))
         script.flush()
         _run(["festival", "-b", script.name])
+    clips = []
+    for _, _, out in jobs:
+        segments = Path(f"{out}.segs")
+        timed = [line.split() for line in segments.read_text("ascii", "replace").splitlines()[1:]]
+        clips.append(_read(out, [from_arpabet(row[2]) for row in timed], [float(row[0]) for row in timed]))
+    return clips
 
 
-def _trimmed(path: Path, margin: float = 0.06) -> Pcm:
-    """A rendered file as 16 kHz int16, peak 0.7, cut to `margin` seconds around the speech."""
+def _read(path: Path, phones: list[int], ends: list[float]) -> Clip:
     import soundfile
-    import soxr
 
     wav, rate = soundfile.read(path, dtype="float32")
+    return _clip(wav, rate, phones, ends)
+
+
+def _clip(wav: npt.NDArray[np.float32], rate: int, phones: list[int], ends: list[float], margin: float = 0.06) -> Clip:
+    """The speech at 16 kHz, peak 0.7, cut to `margin` seconds around what is loud."""
+    import soxr
+
     if rate != RATE:
         wav = soxr.resample(wav, rate, RATE)
     peak = float(np.abs(wav).max(initial=0.0))
     loud = np.flatnonzero(np.abs(wav) > 0.02 * peak)
     if peak == 0 or loud.size == 0:
-        return np.zeros(0, np.int16)
+        return _NOTHING
     edge = int(margin * RATE)
-    wav = wav[max(0, loud[0] - edge) : loud[-1] + edge] * (0.7 / peak)
-    return np.asarray(np.round(wav * 32767), np.int16)
+    first = max(0, int(loud[0]) - edge)
+    wav = wav[first : loud[-1] + edge] * (0.7 / peak)
+    inside = [round(min(max(end - first / RATE, 0.0), len(wav) / RATE), 3) for end in ends]
+    return Clip(np.asarray(np.round(wav * 32767), np.int16), phones, inside)
 
 
-def render(jobs: list[tuple[str, Voice]]) -> list[Pcm]:
-    """Says every (text, voice); an empty array where a program gave nothing."""
+def render(jobs: list[tuple[str, Voice]]) -> list[Clip]:
+    """Says every (text, voice); an empty clip where a program gave nothing."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{i}.wav" for i in range(len(jobs))]
-        slow = [(text, voice, path) for (text, voice), path in zip(jobs, paths, strict=True)]
-        with_festival = [job for job in slow if job[1].engine == "festival"]
-        if with_festival:
-            _festival(with_festival)
-        for text, voice, path in slow:
+        numbered = [(text, voice, path) for (text, voice), path in zip(jobs, paths, strict=True)]
+        with_festival = [job for job in numbered if job[1].engine == "festival"]
+        slow = iter(_festival(with_festival) if with_festival else [])
+        clips = []
+        for text, voice, path in numbered:
             if voice.engine == "espeak":
-                _espeak(text, voice, path)
-            elif voice.engine == "flite":
-                _flite(text, voice, path)
-        return [_trimmed(path) if path.exists() else np.zeros(0, np.int16) for path in paths]
+                clips.append(_espeak(text, voice))
+            else:
+                clips.append(_flite(text, voice, path) if voice.engine == "flite" else next(slow))
+        return clips
 
 
 def _render_shard(folder: Path, kind: str, index: int, sentences: list[str], group: str, count: int) -> Path:
-    """One shard: `KIND-GROUP-INDEX.npy` (all samples in a row) and `.json` (text, voice, start, length)."""
+    """One shard: `KIND-GROUP-INDEX.npy` (all samples in a row) and `.json` (text, voice, start, length, phones)."""
     path = folder / f"{kind}-{group}-{index:05d}.npy"
     if path.exists():
         return path
@@ -107,40 +141,40 @@ def _render_shard(folder: Path, kind: str, index: int, sentences: list[str], gro
     clips = render(jobs)
     rows, start = [], 0
     for (text, voice), clip in zip(jobs, clips, strict=True):
-        if clip.size:
-            rows.append({"text": text, "voice": voice.name, "start": start, "length": int(clip.size)})
-            start += int(clip.size)
+        if clip.pcm.size:
+            row = {"text": text, "voice": voice.name, "start": start, "length": clip.pcm.size}
+            rows.append({**row, "phones": clip.phones, "ends": clip.ends})
+            start += clip.pcm.size
     write_text(path.with_suffix(".json"), json.dumps(rows))
     with beside(path) as part, part.open("wb") as file:  # last: a shard that exists is complete
-        np.save(file, np.concatenate(clips))
+        np.save(file, np.concatenate([clip.pcm for clip in clips]))
     return path
 
 
 def render_shards(
     folder: Path,
-    counts: dict[str, int],
+    counts: dict[tuple[str, str], int],
     sentences: list[str],
     workers: int,
     say: Callable[[str], None] = print,
-    group: str = "seen",
 ) -> list[Path]:
     """Renders what is missing of the training speech; returns every shard.
 
     Args:
-        counts: kind of text -> utterances, as in `text.draw`.
+        counts: (kind of text as in `text.draw`, group of voices as in `voices.draw_voice`) -> utterances.
     """
     check_programs()
     folder.mkdir(parents=True, exist_ok=True)
     jobs = []
-    for kind, count in counts.items():
+    for (kind, group), count in counts.items():
         shards = -(-count // SHARD)
-        jobs += [(kind, i, min(SHARD, count - i * SHARD)) for i in range(shards)]
+        jobs += [(kind, i, group, min(SHARD, count - i * SHARD)) for i in range(shards)]
     jobs.sort(key=lambda job: job[1])  # interleaved, so that a part of the shards already has every kind
     paths: list[Path] = []
     with ProcessPoolExecutor(max_workers=workers) as pool:
         waiting = [
             pool.submit(_render_shard, folder, kind, i, sentences if kind == "sentences" else [], group, n)
-            for kind, i, n in jobs
+            for kind, i, group, n in jobs
         ]
         for done, future in enumerate(waiting, 1):
             paths.append(future.result())
