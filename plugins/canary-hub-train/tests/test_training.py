@@ -133,6 +133,10 @@ def test_a_checkpoint_can_be_started_from(job: Job, tmp_path: Path) -> None:
         assert torch.equal(tensor, load_exported(out).encoder.state_dict()[name]), name
     with pytest.raises(HubError):
         Trainer(0, replace(job, start_from=tmp_path))
+    trainer = Trainer(0, replace(job, go_on_from=out))
+    assert job.recipe.phases[trainer.progress.phase].name == "joint"
+    for name, tensor in trainer.model.llm.state_dict().items():
+        assert torch.equal(tensor, load_exported(out).llm.state_dict()[name]), name
 
 
 def test_the_shipped_sizes_fit_twelve_megabytes(job: Job) -> None:

@@ -91,6 +91,7 @@ def _plan(small: bool) -> tuple[int, int, str]:
 @click.option(
     "--start-from", type=_FOLDER, help="State folder of another training, or a checkpoint: begin with its encoder."
 )
+@click.option("--go-on-from", type=_FOLDER, help="A checkpoint: begin with all of it, at the joint phase.")
 @click.option(
     "--finish", is_flag=True, help="Skip to the last phase, which brings the learning rate down, then export."
 )
@@ -105,6 +106,7 @@ def nano(
     data: Path | None,
     sentences: Path | None,
     start_from: Path | None,
+    go_on_from: Path | None,
     finish: bool,
     everyone: bool,
     processes: int | None,
@@ -117,7 +119,7 @@ def nano(
     from . import recipes, tts
     from .data import Speech
     from .text import PHRASES
-    from .tokenizer import train_tokenizer
+    from .tokenizer import take_tokenizer, train_tokenizer
     from .training import Job
     from .training import train as run
 
@@ -133,7 +135,9 @@ def nano(
     texts = _sentences(sentences, "train") if "sentences" in chosen.texts else []
     say = click.echo
     shards = tts.render_shards(folder / "speech", chosen.speech, texts, os.cpu_count() or 1, say)
-    if not (folder / "llm" / "tokenizer.json").exists():
+    if go_on_from is not None:
+        take_tokenizer(go_on_from / "llm", folder / "llm")
+    elif not (folder / "llm" / "tokenizer.json").exists():
         corpus = [*texts[:: 1 + len(texts) // 20_000], *PHRASES] if texts else Speech(shards, None).texts
         train_tokenizer(corpus, folder / "llm", chosen.sizes.vocabulary)
     done = run(
@@ -148,6 +152,7 @@ def nano(
             workers=workers,
             device=device,
             start_from=start_from,
+            go_on_from=go_on_from,
             finish=finish,
             everyone=everyone,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from canary_hub.files import beside, write_text
 
 from .features import N_MELS
 from .model import Nano, Sizes
-from .tokenizer import PLACEHOLDER, Coder
+from .tokenizer import PLACEHOLDER, Coder, take_tokenizer
 
 PEFT_PREFIX = "base_model.model."
 
@@ -140,10 +139,7 @@ def export(model: Nano, tokenizer: Path, out: Path) -> Path:
     """Writes config.json, model.safetensors and llm/ to `out`; returns it."""
     _write_json(out / "config.json", checkpoint_config(model.sizes))
     _write_json(out / "llm" / "config.json", model.sizes.llm_config(model.coder))
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        if (tokenizer / name).resolve() != (out / "llm" / name).resolve():
-            with beside(out / "llm" / name) as part:
-                shutil.copyfile(tokenizer / name, part)
+    take_tokenizer(tokenizer, out / "llm")
     with beside(out / "model.safetensors") as part:  # last: a folder that has it has everything
         save_file(checkpoint_tensors(model), part, metadata={"format": "pt"})
     return out

@@ -95,7 +95,7 @@ OPEN = Recipe(
         Phase("ctc", 3_000, _OPEN, 2e-3, 1.2e-3),
         Phase("copy", 1_100, lr=2e-3, lr_end=5e-4),
         Phase("bridge", 1, _OPEN),
-        Phase("joint", 1_800, _OPEN, 1.5e-3, 0.0),
+        Phase("joint", 1_300, _OPEN, 1.5e-3, 0.0),
     ),
 )
 

@@ -92,3 +92,16 @@ def load_encoder(model: Nano, folder: Path) -> None:
         model.encoder.load_state_dict(taken)
     except RuntimeError as error:
         raise HubError(f"The encoder in {folder} has other sizes.") from error
+
+
+def load_checkpoint(model: Nano, folder: Path) -> None:
+    """Takes encoder, projector and LLM from an exported checkpoint.
+
+    Raises: WeightsError when there is none; HubError when it is of other sizes.
+    """
+    exported = load_exported(folder)
+    try:
+        for part in ("encoder", "proj", "llm"):
+            getattr(model, part).load_state_dict(getattr(exported, part).state_dict())
+    except RuntimeError as error:
+        raise HubError(f"The checkpoint in {folder} has other sizes.") from error

@@ -12,6 +12,8 @@ from canary_hub.files import beside, write_text
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 PLAIN_ADDED = ("<think>", "</think>")
+FILES = ("tokenizer_config.json", "tokenizer.json")
+"""The latter is written last: where it is, both are."""
 PLACEHOLDER = "<|audioplaceholder|>"
 PROMPT = ("<|im_start|>user\nTranscribe the following: ", "<|im_end|>\n<|im_start|>assistant\n")
 """The chat prompt before and after the audio."""
@@ -64,6 +66,19 @@ def train_tokenizer(texts: Iterable[str], folder: Path, size: int = 512) -> None
     write_text(folder / "tokenizer_config.json", json.dumps(_config(first), indent=1, ensure_ascii=False) + "\n")
     with beside(folder / "tokenizer.json") as part:  # last: where it is, both are
         tokenizer.save(str(part))
+
+
+def take_tokenizer(given: Path, folder: Path) -> None:
+    """Copies the tokenizer's two files from `given` to `folder`, unless that is where they are.
+
+    Raises: WeightsError when they are not there.
+    """
+    for name in FILES:
+        if (given / name).resolve() != (folder / name).resolve():
+            try:
+                write_text(folder / name, (given / name).read_text("utf-8"))
+            except OSError as error:
+                raise WeightsError(f"There is no tokenizer in {given}: {error}.") from error
 
 
 def _config(first: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from .data import Speech, Steps
 from .digits import HELD_OUT, Recordings
 from .model import Nano
 from .recipes import Phase, Recipe
-from .state import Progress, StateFile, load_encoder
+from .state import Progress, StateFile, load_checkpoint, load_encoder
 from .tokenizer import Coder
 
 LOG_EVERY = 50
@@ -46,7 +46,9 @@ class Job:
     """Processes that prepare batches ahead, worth it beside a GPU."""
     device: str = "cpu"
     start_from: Path | None = None
-    """Another training's state folder to take the encoder from."""
+    """Another training's state folder, or a checkpoint, to take the encoder from."""
+    go_on_from: Path | None = None
+    """A checkpoint to take everything from, but for the throwaway heads; its tokenizer is in `state` already."""
     finish: bool = False
     """Skip to the last phase: brings the learning rate down and ends soon."""
     everyone: bool = False
@@ -130,6 +132,10 @@ class Trainer:
             load_encoder(self.model, job.start_from)
             # An encoder that hears already needs no flat start: even targets would only blur it.
             while self.recipe.phases[self.progress.phase].name == "flat":
+                self.progress.phase += 1
+        elif job.go_on_from is not None:
+            load_checkpoint(self.model, job.go_on_from)
+            while self.recipe.phases[self.progress.phase].name != "joint":
                 self.progress.phase += 1
         self.stop = False
         self.began = self.last = time.monotonic()
