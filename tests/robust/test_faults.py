@@ -201,7 +201,8 @@ def tiny_training(folder: Path) -> Any:
     rows, parts, start = [], [], 0
     for words in (draw(rng, "digits", []) for _ in range(12)):
         part = (rng.standard_normal(4000 * len(words.split())) * 3000).astype(np.int16)
-        rows.append({"text": words, "voice": "noise", "start": start, "length": len(part)})
+        timed = {"phones": [1], "ends": [len(part) / 16_000]}
+        rows.append({"text": words, "voice": "noise", "start": start, "length": len(part), **timed})
         parts.append(part)
         start += len(part)
     folder.mkdir(parents=True)
@@ -276,7 +277,7 @@ def test_a_killed_rendering_is_no_speech(
 ) -> None:
     from canary_hub_train import tts
 
-    monkeypatch.setattr(tts, "render", lambda jobs: [np.ones(100, np.int16) for _ in jobs])
+    monkeypatch.setattr(tts, "render", lambda jobs: [tts.Clip(np.ones(100, np.int16), [0], [0.1]) for _ in jobs])
     path = tmp_path / "digits-seen-00000.npy"
 
     def work() -> None:
