@@ -99,8 +99,8 @@ def _keep_memory() -> None:
 def _train(rank: int, job: Job, meeting: str) -> bool:
     if job.device == "cpu":
         torch.set_num_threads(1)
-        _keep_memory()
     if job.processes > 1:
+        _keep_memory()  # in a process of training's own alone: the setting lasts as long as the process
         backend = "gloo" if job.device == "cpu" else "nccl"
         dist.init_process_group(backend, init_method=f"file://{meeting}", rank=rank, world_size=job.processes)
     try:
