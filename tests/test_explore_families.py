@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from composite import VOCAB, tokenizer
 from conftest import ROOT
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
     GraniteSpeechConfig,
@@ -61,7 +61,7 @@ def qwen3_asr(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def granite_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layers with an adapter in a file of its own; transformers saves it under names of before version 5."""
+    """Two layers with an adapter in a file of its own."""
     folder = tmp_path_factory.mktemp("granite-speech")
     config = GraniteSpeechConfig(
         encoder_config={"hidden_dim": 32, "num_layers": 2, "num_heads": 4, "output_dim": 12, "context_size": 60,
@@ -76,10 +76,8 @@ def granite_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     model = GraniteSpeechForConditionalGeneration(config)
     model.save_pretrained(folder)
-    model.add_adapter(LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"]))
-    model.save_pretrained(str(folder / "with-its-adapter"))  # PEFT wants text
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        (folder / "with-its-adapter" / name).rename(folder / name)
+    adapter = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
+    get_peft_model(model, adapter).save_pretrained(str(folder))  # PEFT wants text
     tokenizer(folder, GRANITE, ["<|end_of_text|>"])
     return folder
 
