@@ -49,12 +49,14 @@ def decode(
     for _ in range(max_new_tokens):
         weights: list[torch.Tensor] | None = [] if attention else None
         with forward_pass():
+            # By position: transformers 5.24 calls the fourth `cache`, 5.9 `past_key_values`.
             hidden = model.model(
-                inputs_embeds=x,
+                None,
                 # Without padding the causal mask is implied, and attention takes its faster path.
-                attention_mask=mask if padded else None,
-                position_ids=positions,
-                past_key_values=cache,
+                mask if padded else None,
+                positions,
+                cache,
+                x,
                 use_cache=True,
                 canary_hub_weights=weights,
             ).last_hidden_state

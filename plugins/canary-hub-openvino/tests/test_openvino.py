@@ -142,7 +142,7 @@ def test_two_generations_at_once_keep_their_own_cache(prompts: Any) -> None:
     alone = written(llm, prompts)
     half = islice(llm.generate(*prompts, Qwen3Call(max_new_tokens=24)), 12)
     steps = [next(half) for _ in range(6)]
-    layers(prompts[0][:1, :9], None, torch.arange(9)[None], Options())  # another request in between
+    layers(None, None, torch.arange(9)[None], Options(), prompts[0][:1, :9])  # another request in between
     assert ids(steps + list(half)) == ids(alone)[:12]
 
 

@@ -56,16 +56,17 @@ class Layers(torch.nn.Module):
 
     def forward(
         self,
-        inputs_embeds: torch.Tensor,
+        input_ids: None,
         attention_mask: torch.Tensor | None,
         position_ids: torch.Tensor,
-        past_key_values: Any,
+        cache: Any,
+        inputs_embeds: torch.Tensor,
         **others: Any,
     ) -> SimpleNamespace:
         """(B, L, H), mask (B, S) or None without padding, positions (B, L) -> last_hidden_state (B, L, H) float32."""
-        request = self._requests.get(past_key_values)
+        request = self._requests.get(cache)
         if request is None:
-            request = self._requests[past_key_values] = self._layers.create_infer_request()
+            request = self._requests[cache] = self._layers.create_infer_request()
         rows = len(inputs_embeds)
         if attention_mask is None:
             attention_mask = torch.ones(rows, int(position_ids[0, -1]) + 1)
@@ -104,7 +105,8 @@ class OpenVINOModel(torch.nn.Module):
     @torch.inference_mode()
     def warm_up(self) -> None:
         """One step: OpenVINO brings the weights into its own layout at the first one, for seconds."""
-        hidden = self.model(torch.zeros(1, 2, self.config.hidden_size), None, torch.arange(2)[None], DynamicCache())
+        embeds = torch.zeros(1, 2, self.config.hidden_size)
+        hidden = self.model(None, None, torch.arange(2)[None], DynamicCache(), embeds)
         self.lm_head(hidden.last_hidden_state[:, -1])
 
     def get_output_embeddings(self) -> torch.nn.Module:
