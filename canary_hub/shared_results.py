@@ -90,13 +90,14 @@ class _About:
 class SharedResults:
     """The shared results in a folder.
 
-    days: how long one is kept. max_bytes: of one result with its audio.
+    days: how long one is kept. max_bytes: of one result with its audio. total_bytes: of all of them.
     repo: a data set on the Hub ("user/name") that also keeps them.
     """
 
     folder: Path
     days: float = 30.0
     max_bytes: int = 25 << 20
+    total_bytes: int = 5000 << 20
     repo: str | None = None
     now: Callable[[], float] = time.time
     _scheduler: CommitScheduler | None = field(default=None, init=False, repr=False)
@@ -104,8 +105,8 @@ class SharedResults:
 
     @classmethod
     def from_env(cls) -> SharedResults | None:
-        """As the settings CANARY_HUB_SHARE_DIR, CANARY_HUB_SHARE_DAYS, CANARY_HUB_SHARE_MB and
-        CANARY_HUB_SHARE_REPO say; None where 0 days switch sharing off.
+        """As the settings CANARY_HUB_SHARE_DIR, CANARY_HUB_SHARE_DAYS, CANARY_HUB_SHARE_MB,
+        CANARY_HUB_SHARE_TOTAL_MB and CANARY_HUB_SHARE_REPO say; None where 0 days switch sharing off.
 
         Raises: OptionError for a value that is no number.
         """
@@ -117,6 +118,7 @@ class SharedResults:
             Path(folder),
             days=days,
             max_bytes=int(_number("CANARY_HUB_SHARE_MB", 25.0) * 2**20),
+            total_bytes=int(_number("CANARY_HUB_SHARE_TOTAL_MB", 5000.0) * 2**20),
             repo=os.environ.get("CANARY_HUB_SHARE_REPO") or None,
         )
 
@@ -124,7 +126,7 @@ class SharedResults:
         """Keep a result, with its audio only where that is given.
 
         The audio is written anew, as 16-bit FLAC: names and other tags of the visitor's file stay behind.
-        Raises: HubError when it is too large, or the folder cannot be written.
+        Raises: HubError when it is too large, there is no room for it, or the folder cannot be written.
         """
         self.remove_expired()
         id, key = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
@@ -149,13 +151,18 @@ class SharedResults:
                     import soundfile
 
                     soundfile.write(beside / "audio.flac", audio.samples.clip(-1, 1), audio.rate, subtype="PCM_16")
-                size = sum(file.stat().st_size for file in beside.iterdir())
+                size = _size(beside)
                 if size > self.max_bytes:
                     raise HubError(
                         f"This result takes {size / 2**20:.1f} MB; it may take {self.max_bytes / 2**20:.0f} MB.",
                         "Share it without the audio or the details, or a shorter clip.",
                     )
                 with self._commits():
+                    if _size(self._root) + size > self.total_bytes:
+                        raise HubError(
+                            "This page has no room for more shared results.",
+                            f"Download it instead; room comes free as older ones expire, within {self.days:g} days.",
+                        )
                     beside.rename(self._root / id)
             except BaseException:
                 shutil.rmtree(beside, ignore_errors=True)
@@ -326,6 +333,11 @@ def _about(path: Path) -> _About | None:
     except (OSError, ValueError):
         return None
     return about if about.version == VERSION else None
+
+
+def _size(folder: Path) -> int:
+    """Of all files in it, in bytes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _number(name: str, usual: float) -> float:

@@ -95,6 +95,19 @@ def test_a_result_that_is_too_large_leaves_nothing_behind(tmp_path: Path) -> Non
     small.save(result())
 
 
+def test_all_together_stay_under_a_limit_until_some_expire(shared: SharedResults) -> None:
+    wave = Waveform(np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32), 16000, "a.wav")
+    shared.total_bytes = 100_000  # three of about 30 kB
+    for _ in range(3):
+        shared.save(result(), wave)
+    with pytest.raises(HubError, match="no room for more shared results"):
+        shared.save(result(), wave)
+    assert len(list((shared.folder / "results").iterdir())) == 3
+    assert not list((shared.folder / "unfinished").iterdir())
+    shared.now.at += 3 * DAY
+    shared.save(result(), wave)
+
+
 def test_a_damaged_one_is_told(shared: SharedResults) -> None:
     saved = shared.save(result())
     folder = shared.folder / "results" / saved.id
@@ -140,9 +153,10 @@ def test_a_data_set_keeps_a_copy_that_outlives_the_disk(data_set: Space, tmp_pat
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CANARY_HUB_SHARE_DIR", str(tmp_path))
     monkeypatch.setenv("CANARY_HUB_SHARE_MB", "3")
+    monkeypatch.setenv("CANARY_HUB_SHARE_TOTAL_MB", "40")
     made = SharedResults.from_env()
     assert made is not None
-    assert (made.folder, made.max_bytes, made.days) == (tmp_path, 3 << 20, 30.0)
+    assert (made.folder, made.max_bytes, made.total_bytes, made.days) == (tmp_path, 3 << 20, 40 << 20, 30.0)
     monkeypatch.setenv("CANARY_HUB_SHARE_DAYS", "soon")
     with pytest.raises(HubError, match="CANARY_HUB_SHARE_DAYS"):
         SharedResults.from_env()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from canary_hub_train import augment
 from canary_hub_train.data import Mix, Speech, Steps
-from canary_hub_train.digits import Recordings
+from canary_hub_train.digits import HELD_OUT, Recordings
 from canary_hub_train.phones import PAUSE
 
 
@@ -50,6 +50,13 @@ def test_the_channel_keeps_length_and_stays_finite(wav: np.ndarray, seed: int) -
     assert np.abs(out).max() <= 1.001  # nan would fail, too
     again = augment.channel_like(wav, np.random.default_rng(seed))
     assert np.array_equal(out, again)
+
+
+def test_music_has_the_length_asked_for() -> None:
+    for seed in range(20):
+        out = augment.music(30_000, np.random.default_rng(seed))
+        assert (out.shape, out.dtype) == ((30_000,), np.float32)
+        assert np.isfinite(out).all()
 
 
 def test_background_has_the_length_asked_for() -> None:
@@ -102,6 +109,17 @@ def test_phones_move_with_the_sound(tmp_path: Path, wav: np.ndarray) -> None:
                     seen += 1
                 start = end
     assert seen > 100
+
+
+def test_the_held_out_person_is_heard_only_where_everyone_is(tmp_path: Path, wav: np.ndarray) -> None:
+    speech_of(wav, tmp_path)
+    loud = {"a": 0.1, HELD_OUT: 0.9}
+    takes = {name: [[np.full(4000, level, np.float32)] for _ in range(10)] for name, level in loud.items()}
+    speech = Speech([tmp_path / "digits-seen-00000.npy"], Recordings(takes))
+    for everyone, loudest in ((False, 0.1), (True, 0.9)):
+        mix = replace(MIX, human=1, empty=0, channel=0, speaker=0, everyone=everyone, plain=True)
+        found = max(speech.batch(mix, (4, step)).wav.max() for step in range(8))
+        assert found == pytest.approx(loudest, abs=0.01)
 
 
 def test_batches_made_ahead_are_the_same() -> None:

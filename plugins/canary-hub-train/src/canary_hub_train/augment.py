@@ -143,12 +143,43 @@ def channel_like(wav: Wave, rng: np.random.Generator) -> Wave:
     return np.asarray(shaped * (10 ** rng.uniform(-1.5, 0) / peak), np.float32)
 
 
+def music(length: int, rng: np.random.Generator) -> Wave:
+    """Made-up music (length,): chords, a tune and a drum, each sometimes missing, on one beat."""
+    beat = int(RATE * rng.uniform(0.3, 0.8))
+    beats = length // beat + 2
+    wav = np.zeros(beats * beat, np.float32)
+    time = np.arange(beat) / RATE
+    key, richness, decay = 110 * 2 ** (rng.integers(0, 12) / 12), rng.uniform(0.4, 1.6), rng.uniform(0.15, 3)
+    chords, tune, drum = rng.random(3) < (0.8, 0.7, 0.5)
+    steps = np.array((0, 2, 4, 5, 7, 9, 11))
+    root = 0
+    for place in range(beats):
+        if place % 4 == 0:
+            root = int(rng.integers(7))
+        degrees = [root, root + 2, root + 4] if chords else []
+        if tune and rng.random() < 0.8:
+            degrees.append(7 + int(rng.integers(8)))
+        note = np.zeros(beat)
+        for degree in degrees:
+            pitch = key * 2 ** ((steps[degree % 7] + 12 * (degree // 7)) / 12)
+            for harmonic in range(1, 8):
+                note += np.sin(2 * np.pi * pitch * harmonic * time) * harmonic**-richness / 7
+        note *= np.exp(-time / decay) * np.minimum(1, time / 0.01)
+        if drum and rng.random() < 0.7:
+            note += rng.standard_normal(beat) * np.exp(-time / rng.uniform(0.01, 0.1)) * rng.uniform(0.1, 0.6)
+        wav[place * beat : (place + 1) * beat] = note
+    start = int(rng.integers(beat))
+    return wav[start : start + length]
+
+
 def background(length: int, rng: np.random.Generator) -> Wave:
-    """No speech (length,): digital silence, noise, or slow tones like music; its text is empty."""
+    """No speech (length,): digital silence, noise, tones or music; its text is empty."""
     kind = rng.random()
     if kind < 0.2:
         return np.zeros(length, np.float32)
-    if kind < 0.75:
+    if kind < 0.4:
+        wav = music(length, rng) + noise(length, rng) * 0.01
+    elif kind < 0.75:
         wav = noise(length, rng)
         if rng.random() < 0.5:  # swelling, as wind or traffic does
             knots = rng.uniform(0.05, 1, 6)

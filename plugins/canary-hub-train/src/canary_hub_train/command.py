@@ -95,7 +95,11 @@ def _plan(small: bool) -> tuple[int, int, str]:
 @click.option(
     "--finish", is_flag=True, help="Skip to the last phase, which brings the learning rate down, then export."
 )
-@click.option("--everyone", is_flag=True, help="Train on the held-out speaker too: final weights, not for measuring.")
+@click.option(
+    "--everyone",
+    is_flag=True,
+    help="Once all is measured: a short last phase with the held-out person too, for final weights.",
+)
 @click.option("--processes", type=int, help="Training processes  [default: 2 on a CPU, 1 on a GPU]")
 @click.option("--small", is_flag=True, help="A miniature of every step, to see that all is in place.")
 def nano(
@@ -128,7 +132,8 @@ def nano(
     folder = state or Path.home() / ".cache" / "canary-hub" / "train" / name
     folder.mkdir(parents=True, exist_ok=True)
     count, workers, device = _plan(small)
-    chosen = recipes.small(recipes.RECIPES[recipe]) if small else recipes.RECIPES[recipe]
+    chosen = recipes.with_everyone(recipes.RECIPES[recipe]) if everyone else recipes.RECIPES[recipe]
+    chosen = recipes.small(chosen) if small else chosen
     if device == "cuda":
         chosen = recipes.for_gpu(chosen)
     recordings = _recordings(data)
@@ -154,7 +159,6 @@ def nano(
             start_from=start_from,
             go_on_from=go_on_from,
             finish=finish,
-            everyone=everyone,
         )
     )
     if not done:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import augment
-from .digits import Recordings, human_string
+from .digits import HELD_OUT, Recordings, human_string
 from .phones import PAUSE
 
 Wave = npt.NDArray[np.float32]
@@ -45,6 +45,8 @@ class Mix:
     """Seconds; nothing longer is in a batch."""
     seconds: float = 44.0
     """Of audio in a batch."""
+    everyone: bool = False
+    """The digits of the held-out person too: for final weights, never to measure."""
     plain: bool = False
     """Nothing perturbed or padded, one clip at a time: for the start, which aligns text uniformly."""
 
@@ -117,7 +119,8 @@ class Speech:
     """All that is heard in training: text-to-speech, and the human recordings."""
 
     def __init__(self, shards: list[Path], recordings: Recordings | None) -> None:
-        self.recordings = recordings
+        self.everyone = recordings
+        self.trained = recordings and recordings.only([name for name in recordings.speakers if name != HELD_OUT])
         self.voices = Shards([path for path in shards if "-espeak-" not in path.name])
         self.espeak = Shards([path for path in shards if "-espeak-" in path.name])
 
@@ -159,7 +162,8 @@ class Speech:
         kind, channel = rng.random(), mix.channel
         if kind < mix.empty:
             return self._nothing(target, rng)
-        human = kind < mix.empty + mix.human and self.recordings is not None
+        recordings = self.everyone if mix.everyone else self.trained
+        human = kind < mix.empty + mix.human and recordings is not None
         each = None
         if human and not mix.plain and rng.random() < mix.mixed:
             each = partial(_like_another, rng=rng)
@@ -171,10 +175,10 @@ class Speech:
                 before, after = (rng.uniform(0, 0.6) * rng.random(2)).tolist()
         length = max(0.4, (target - before - after) * (speaker.tempo if speaker else 1.0))
         if human:
-            assert self.recordings is not None
+            assert recordings is not None
             gap = (0.0, float(rng.choice((0.1, 0.4, 0.6))))
             count = max(1, round(length / (0.45 + sum(gap) / 2)))
-            said = Spoken(*human_string(self.recordings, rng, count, gap, change=each))
+            said = Spoken(*human_string(recordings, rng, count, gap, change=each))
             channel = max(channel, mix.human_channel)
         else:
             said = self._several(mix, length, rng)

