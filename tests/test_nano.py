@@ -75,6 +75,37 @@ def test_silence_and_noise_give_next_to_nothing(nano: Stack) -> None:
     assert len(nano.transcribe(Waveform(noise, RATE, "noise")).text.split()) <= 1
 
 
+def tune(seed: int, seconds: float = 6.0) -> Waveform:
+    """A tune over a bass, in square waves with a tremolo: music as training does not make it."""
+    rng = np.random.default_rng(seed)
+    beat = int(RATE * rng.uniform(0.2, 0.6))
+    samples = np.zeros(int(seconds * RATE))
+    for start in range(0, len(samples) - beat, beat):
+        time = np.arange(beat) / RATE
+        for octave, loud in ((220, 0.2), (55, 0.3)):
+            pitch = octave * 2 ** (rng.choice((0, 3, 5, 7, 10)) / 12)
+            note = np.sign(np.sin(2 * np.pi * pitch * time)) * (1 + 0.3 * np.sin(2 * np.pi * 6 * time))
+            samples[start : start + beat] += loud * note * np.exp(-time / 0.4)
+    return Waveform(samples.astype(np.float32), RATE, f"tune {seed}")
+
+
+def test_music_gives_next_to_nothing(nano: Stack) -> None:
+    heard = [nano.transcribe(tune(seed)).text for seed in range(6)]
+    assert sum(len(text.split()) for text in heard) <= 3, heard
+
+
+def test_two_minutes_are_transcribed_by_segments(nano: Stack) -> None:
+    parts, words = [], []
+    while sum(map(len, parts)) < 120 * RATE:
+        wave, said, _ = spoken(len(parts))
+        parts.append(wave.samples)
+        words += said
+    result = nano.transcribe(Waveform(np.concatenate(parts), RATE, "two minutes"))
+    assert len(result.segments) >= 15
+    assert all(segment.end - segment.start <= 8 for segment in result.segments)
+    assert jiwer.wer(" ".join(words), result.text) < 0.2
+
+
 def test_the_embedded_checkpoint_is_small_and_in_the_published_layout(nano: Stack) -> None:
     from canary_hub.builtin.nano import FOLDER
 

@@ -144,13 +144,16 @@ def channel_like(wav: Wave, rng: np.random.Generator) -> Wave:
 
 
 def music(length: int, rng: np.random.Generator) -> Wave:
-    """Made-up music (length,): chords, a tune and a drum, each sometimes missing, on one beat."""
-    beat = int(RATE * rng.uniform(0.3, 0.8))
+    """Made-up music (length,): chords, a tune, a bass and a drum, each sometimes missing, on one beat."""
+    beat = int(RATE * rng.uniform(0.15, 0.8))
     beats = length // beat + 2
     wav = np.zeros(beats * beat, np.float32)
     time = np.arange(beat) / RATE
-    key, richness, decay = 110 * 2 ** (rng.integers(0, 12) / 12), rng.uniform(0.4, 1.6), rng.uniform(0.15, 3)
-    chords, tune, drum = rng.random(3) < (0.8, 0.7, 0.5)
+    key, decay = 110 * 2 ** (rng.integers(0, 12) / 12), rng.uniform(0.1, 3)
+    richness, odd = rng.uniform(0.4, 1.6), 1 + (rng.random() < 0.4)  # of one instrument; reeds and square waves: odd
+    tremolo, vibrato = rng.uniform(0, 0.5, 2) * (rng.random(2) < 0.4)
+    waver = np.sin(2 * np.pi * rng.uniform(3, 8) * time)
+    chords, tune, bass, drum = rng.random(4) < (0.6, 0.7, 0.4, 0.4)
     steps = np.array((0, 2, 4, 5, 7, 9, 11))
     root = 0
     for place in range(beats):
@@ -159,12 +162,14 @@ def music(length: int, rng: np.random.Generator) -> Wave:
         degrees = [root, root + 2, root + 4] if chords else []
         if tune and rng.random() < 0.8:
             degrees.append(7 + int(rng.integers(8)))
+        if bass:
+            degrees.append(root - 7)
         note = np.zeros(beat)
         for degree in degrees:
-            pitch = key * 2 ** ((steps[degree % 7] + 12 * (degree // 7)) / 12)
-            for harmonic in range(1, 8):
-                note += np.sin(2 * np.pi * pitch * harmonic * time) * harmonic**-richness / 7
-        note *= np.exp(-time / decay) * np.minimum(1, time / 0.01)
+            phase = 2 * np.pi * key * 2 ** ((steps[degree % 7] + 12 * (degree // 7)) / 12) * time + vibrato * waver
+            for harmonic in range(1, 7 * odd, odd):
+                note += np.sin(phase * harmonic) * harmonic**-richness / 7
+        note *= np.exp(-time / decay) * np.minimum(1, time / 0.01) * (1 + tremolo * waver)
         if drum and rng.random() < 0.7:
             note += rng.standard_normal(beat) * np.exp(-time / rng.uniform(0.01, 0.1)) * rng.uniform(0.1, 0.6)
         wav[place * beat : (place + 1) * beat] = note
@@ -175,9 +180,9 @@ def music(length: int, rng: np.random.Generator) -> Wave:
 def background(length: int, rng: np.random.Generator) -> Wave:
     """No speech (length,): digital silence, noise, tones or music; its text is empty."""
     kind = rng.random()
-    if kind < 0.2:
+    if kind < 0.1:
         return np.zeros(length, np.float32)
-    if kind < 0.4:
+    if kind < 0.45:
         wav = music(length, rng) + noise(length, rng) * 0.01
     elif kind < 0.75:
         wav = noise(length, rng)

@@ -82,6 +82,7 @@ _OPEN = Mix(
     longest=8.0,
     seconds=50,
 )
+_AGAIN = replace(_OPEN, human=0.18, empty=0.06, espeak=0.25, speaker=0.55)
 OPEN = Recipe(
     "open",
     {
@@ -97,7 +98,14 @@ OPEN = Recipe(
         Phase("bridge", 1, _OPEN),
         Phase("joint", 1_300, _OPEN, 1.5e-3, 0.0),
         # Most of the time goes here: less of espeak, which is easy, and more perturbed speakers.
-        Phase("joint", 5_000, replace(_OPEN, human=0.18, espeak=0.25, speaker=0.55), 1.5e-3, 0.0, label="again"),
+        Phase(
+            "joint",
+            5_000,
+            replace(_OPEN, human=0.18, empty=0.06, espeak=0.25, speaker=0.55),
+            1.5e-3,
+            0.0,
+            label="again",
+        ),
     ),
 )
 
