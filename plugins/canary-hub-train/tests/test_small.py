@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +35,27 @@ def recordings(path: Path) -> Path:
     return path
 
 
-def test_small_runs_every_step_and_exports(tmp_path: Path) -> None:
-    data = recordings(tmp_path / "fsdd.tar")
-    arguments = ["nano", "--small", "--state", str(tmp_path / "state"), "--data", str(data)]
+def sentences(path: Path) -> Path:
+    """Sentences of every pair and triple of a few words, enough for both splits."""
+    words = ("the dog", "a child", "she", "nobody"), ("sees", "wants", "can't find"), ("the house", "us", "an old key")
+    path.write_text("".join(f"{' '.join(said)} {when}\n" for said in product(*words) for when in ("now", "today")))
+    return path
+
+
+@pytest.mark.parametrize("recipe", ["digits", "open"])
+def test_small_runs_every_step_and_exports(tmp_path: Path, recipe: str) -> None:
+    data = ["--recipe", recipe, "--data", str(recordings(tmp_path / "fsdd.tar"))]
+    if recipe == "open":
+        data += ["--sentences", str(sentences(tmp_path / "sentences.txt"))]
+    arguments = ["nano", "--small", "--everyone", "--state", str(tmp_path / "state"), *data]
     result = CliRunner().invoke(train, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     out = tmp_path / "state" / "checkpoint"
     assert {p.name for p in out.iterdir()} == {"config.json", "model.safetensors", "llm"}
-    for phase in ("flat", "ctc", "copy", "bridge", "joint"):
+    for phase in ("flat", "ctc", "copy", "bridge", "joint", "again", "everyone"):
         assert f'"phase": "{phase}"' in result.output
     report = tmp_path / "report.json"
-    arguments = ["evaluate", str(out), "--count", "4", "--data", str(data), "--report", str(report)]
+    arguments = ["evaluate", str(out), "--count", "4", *data, "--report", str(report)]
     result = CliRunner().invoke(train, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "jackson (held out)" in report.read_text()

@@ -78,12 +78,12 @@ def _plan(small: bool) -> tuple[int, int, str]:
 
 
 @train.command()
-@click.option("--recipe", type=click.Choice(["digits", "open"]), default="digits", show_default=True)
+@click.option("--recipe", type=click.Choice(["digits", "open"]), default="open", show_default=True)
 @click.option("--out", type=_FOLDER, help="Where the checkpoint goes  [default: STATE/checkpoint]")
 @click.option(
     "--state",
     type=_FOLDER,
-    help="Speech, tokenizer, progress; to go on from  [default: ~/.cache/canary-hub/train/nano, nano-open for open]",
+    help="Speech, tokenizer, progress; to go on from  [default: ~/.cache/canary-hub/train/nano-RECIPE]",
 )
 @click.option("--minutes", type=float, help="Stop after so long; the same command later goes on.")
 @click.option("--data", type=_FILE, help="Tar of the Free Spoken Digit Dataset's recordings.")
@@ -128,7 +128,7 @@ def nano(
     from .training import train as run
 
     tts.check_programs()
-    name = "nano-small" if small else "nano-open" if recipe == "open" else "nano"
+    name = f"nano-{recipe}-small" if small else f"nano-{recipe}"
     folder = state or Path.home() / ".cache" / "canary-hub" / "train" / name
     folder.mkdir(parents=True, exist_ok=True)
     count, workers, device = _plan(small)
@@ -194,7 +194,7 @@ def _export(folder: Path, out: Path, recipe: object, recordings: Recordings, sma
 
 @train.command()
 @click.argument("checkpoint", type=_FOLDER)
-@click.option("--recipe", type=click.Choice(["digits", "open"]), default="digits", show_default=True)
+@click.option("--recipe", type=click.Choice(["digits", "open"]), default="open", show_default=True)
 @click.option("--count", type=int, default=600, show_default=True, help="Utterances per text-to-speech condition.")
 @click.option("--data", type=_FILE, help="Tar of the Free Spoken Digit Dataset's recordings.")
 @click.option("--sentences", type=_FILE, help="English sentences, one per line (open recipe).")
