@@ -48,6 +48,13 @@ def test_digit_strings_are_transcribed(nano: Stack) -> None:
     assert jiwer.wer([" ".join(words) for _, words, _ in strings], heard) < 0.15
 
 
+def test_the_example_clips_of_the_page_are_transcribed(nano: Stack) -> None:
+    from canary_hub.ui.transcribe import EXAMPLE, SENTENCE
+
+    assert nano.transcribe(EXAMPLE).text == "three one four one five nine"
+    assert jiwer.wer("we walked along the river and came home before it was dark", nano.transcribe(SENTENCE).text) < 0.2
+
+
 def test_it_listens(nano: Stack) -> None:
     """The same transcripts against other audio are wrong: the words come from what is heard."""
     strings = [spoken(seed) for seed in range(12)]

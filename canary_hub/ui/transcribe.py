@@ -29,6 +29,8 @@ SEEK = "() => ({__type__: 'update', playback_position: window.canaryHub.seconds}
 
 EXAMPLE = Path(__file__).parent / "example.flac"
 """Digits, spoken by a text-to-speech voice."""
+SENTENCE = EXAMPLE.with_name("sentence.flac")
+"""A sentence, spoken by the same voice."""
 
 IDLE = '<div class="ch-status ch-idle" role="status">The transcript appears here.</div>'
 
@@ -76,9 +78,10 @@ class TranscribeTab:
             waveform_options=gr.WaveformOptions(waveform_color="#94a3b8", waveform_progress_color="#0f766e"),
         )
         with gr.Row(elem_classes="ch-buttons"):
-            self.example = gr.Button("Use the example clip", size="sm", min_width=120, elem_id="example")
+            self.example = gr.Button("Try digits", size="sm", min_width=90, elem_id="example")
+            self.sentence = gr.Button("Try a sentence", size="sm", min_width=90, elem_id="sentence")
             self.video = gr.UploadButton(
-                "Use a video file", size="sm", min_width=120, file_types=["video", ".mkv"], elem_id="video"
+                "Use a video file", size="sm", min_width=90, file_types=["video", ".mkv"], elem_id="video"
             )
         self.picker: Picker = stack_picker(self.hub, first)
         with gr.Row(elem_classes="ch-buttons"):
@@ -133,6 +136,7 @@ class TranscribeTab:
             self.waiting.listen(self.run.click, ask.summarise.click, ask.actions.click, ask.question.submit)
         self.ask.listen()
         self.example.click(lambda: str(EXAMPLE), None, [self.audio], queue=False, **private)
+        self.sentence.click(lambda: str(SENTENCE), None, [self.audio], queue=False, **private)
         self.video.upload(lambda path: path, [self.video], [self.audio], queue=False, **private)
         self.run.click(None, None, [self.status, self.run, self.stop], js=STARTING, queue=False, **private)
         running = self.run.click(

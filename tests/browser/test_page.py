@@ -155,6 +155,8 @@ def test_a_result_is_heard_from_a_segment_and_downloads_in_every_format(watched)
     page.wait_for_selector("#status .ch-idle")
     page.wait_for_selector("#downloads", state="hidden")
     page.wait_for_selector("#run:not([disabled])")
+    page.click("#sentence")
+    page.wait_for_function("document.querySelector('#speech #duration').textContent === '0:03'")
 
 
 def test_the_details_show_the_injection_and_seek(watched, tmp_path):

@@ -22,7 +22,8 @@ def canary_stacks() -> Iterable[StackSpec]:
         StackSpec(
             name="nano",
             title="Nano",
-            note="A 4 M-parameter model for trying the demo offline; for real work choose canary-qwen-2.5b.",
+            note="A 4 M-parameter model for trying the demo offline: clear, short English; for real work choose "
+            "canary-qwen-2.5b.",
             components=COMPONENTS,
             weights={CHECKPOINT: WeightsRef(path=FOLDER), BASE_LLM: WeightsRef(path=FOLDER / "llm")},
             window_seconds=8.0,

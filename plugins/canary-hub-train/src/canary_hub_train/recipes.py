@@ -83,6 +83,7 @@ _OPEN = Mix(
     seconds=50,
 )
 _AGAIN = replace(_OPEN, human=0.18, empty=0.06, espeak=0.25, speaker=0.55)
+_FURTHER = replace(_AGAIN, espeak=0.12, human=0.15, channel=0.3, speaker=0.5)
 OPEN = Recipe(
     "open",
     {
@@ -98,22 +99,16 @@ OPEN = Recipe(
         Phase("bridge", 1, _OPEN),
         Phase("joint", 1_300, _OPEN, 1.5e-3, 0.0),
         # Most of the time goes here: less of espeak, which is easy, and more perturbed speakers.
-        Phase(
-            "joint",
-            5_000,
-            replace(_OPEN, human=0.18, empty=0.06, espeak=0.25, speaker=0.55),
-            1.5e-3,
-            0.0,
-            label="again",
-        ),
+        Phase("joint", 5_000, _AGAIN, 1.5e-3, 0.0, label="again"),
+        Phase("joint", 5_000, _FURTHER, 1.2e-3, 0.0, label="further"),
     ),
 )
 
 
 def with_everyone(recipe: Recipe) -> Recipe:
-    """And a short last phase that also hears the person who is held out of all others."""
-    last = recipe.phases[-1]
-    phase = Phase("joint", 300, replace(last.mix, everyone=True), 4e-4, 0.0, label="everyone")
+    """And a short last phase: the person who is held out of all others too, and more speech as it was said."""
+    mix = replace(recipe.phases[-1].mix, everyone=True, channel=0.25, speaker=0.4)
+    phase = Phase("joint", 400, mix, 5e-4, 0.0, label="everyone")
     return replace(recipe, phases=(*recipe.phases, phase))
 
 

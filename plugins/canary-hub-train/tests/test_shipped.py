@@ -1,9 +1,8 @@
-"""The committed open checkpoint is a whole one, small enough to embed, and knows English words through the product."""
+"""The nano that ships knows English sentences, through the product."""
 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import jiwer
 import numpy as np
@@ -14,20 +13,14 @@ from canary_hub_train.voices import Voice
 from canary_hub import Hub
 from canary_hub.audio import Waveform
 
-OPEN = Path(__file__).parents[1] / "checkpoints" / "open"
 SENTENCES = ("they were in the house all night", "she said that it was very good", "we have to go back home now")
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs espeak-ng")
 def test_sentences_are_heard() -> None:
-    weights = {"canary": str(OPEN), "canary-llm": str(OPEN / "llm")}
-    stack = Hub().load("nano", weights=weights, device="cpu")
+    stack = Hub().load("nano", device="cpu")
     clips = tts.render([(text, Voice("espeak", "en-us+m3")) for text in SENTENCES])
     waves = [Waveform(np.pad(c.pcm / np.float32(32768), 3200).astype(np.float32), tts.RATE, "tts") for c in clips]
     heard = [stack.transcribe(wave).text for wave in waves]
-    assert jiwer.wer(list(SENTENCES), heard) < 0.4, heard
+    assert jiwer.wer(list(SENTENCES), heard) < 0.25, heard
     assert jiwer.wer(list(SENTENCES), heard[1:] + heard[:1]) > 0.8
-
-
-def test_it_is_small_enough_to_embed() -> None:
-    assert (OPEN / "model.safetensors").stat().st_size <= 12_000_000
