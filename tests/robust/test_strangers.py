@@ -149,8 +149,10 @@ def test_headers(client: httpx.Client, served: str) -> None:
     assert "x-frame-options" not in page.headers
     for path in ("/config", "/v1/models", "/theme.css", "/nothing"):
         assert client.get(path).headers["x-content-type-options"] == "nosniff"
-    for closed in ("/gradio_api/deep_link?session_hash=x", "/gradio_api/process_recording", "/monitoring/x"):
-        assert client.request("POST" if "process" in closed else "GET", closed).status_code >= 400
+    for closed in ("deep_link?session_hash=x", "process_recording", "run-history/buckets", "monitoring/x"):
+        method = "POST" if "process" in closed else "GET"
+        assert client.request(method, f"/gradio_api/{closed}", headers={"host": "localhost"}).status_code >= 400
+    assert client.get("/monitoring/x").status_code >= 400
 
 
 def test_other_sites_may_not_read_a_local_page(client: httpx.Client, served: str) -> None:
