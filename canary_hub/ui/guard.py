@@ -36,8 +36,8 @@ PAGE_POLICY = "; ".join(
 FILE_POLICY = "sandbox; default-src 'none'; media-src 'self'"
 """For uploads and downloads, which are a visitor's: opened as a page, they are nothing and may do nothing."""
 CLOSED = ("/gradio_api/deep_link", "/gradio_api/process_recording", "/gradio_api/proxy=", "/gradio_api/run-history")
-"""gradio's routes that this page does not use: the first two keep files that are never deleted, the last takes the
-operator's Hugging Face token for whoever says "Host: localhost" through a proxy on the same machine (CVE-2026-134825)."""
+"""gradio's routes that this page does not use: the first two keep files that are never deleted; behind a local proxy
+the last gives the operator's Hugging Face token to whoever says "Host: localhost" (CVE-2026-134825)."""
 FETCHING = ("/gradio_api/file=http:", "/gradio_api/file=https:")
 """gradio fetches public addresses for everybody; this page is no proxy."""
 COUNTED = ("/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/run/", "/v1/audio")
