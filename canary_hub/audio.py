@@ -6,7 +6,6 @@ limits hold on what was really decoded, not on what a header claims.
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import stat
@@ -21,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .errors import AudioError, OptionError
+from .environment import positive
+from .errors import AudioError
 from .resampling import Resampler
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class Limits:
 
         Raises `OptionError` for a value that is not a positive number.
         """
-        megabytes = _positive_from_env("CANARY_HUB_MAX_FILE_MB", cls.max_bytes / 1e6)
-        return cls(int(megabytes * 1e6), _positive_from_env("CANARY_HUB_MAX_SECONDS", cls.max_seconds))
+        megabytes = positive("CANARY_HUB_MAX_FILE_MB", cls.max_bytes / 1e6)
+        return cls(int(megabytes * 1e6), positive("CANARY_HUB_MAX_SECONDS", cls.max_seconds))
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,17 +328,6 @@ def _file_size(path: str | Path, name: str) -> int:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{name} cannot be opened: {reason}.", "Check the path.") from None
-
-
-def _positive_from_env(variable: str, default: float) -> float:
-    text = os.environ.get(variable, "").strip()
-    try:
-        value = float(text) if text else default
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise OptionError(f"{variable} is {text!r}, no positive number.", f"Unset it, or set it to {default:g}.")
-    return value
 
 
 def _too_slow(name: str) -> AudioError:

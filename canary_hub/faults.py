@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
-from math import inf, isnan, nan
+from math import isnan
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .errors import HubError, OptionError, PluginError, is_out_of_memory
+from .environment import positive
+from .errors import HubError, PluginError, is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -103,15 +103,7 @@ class Patience:
     @classmethod
     def from_env(cls) -> Patience:
         """As CANARY_HUB_STEP_SECONDS says. Raises: OptionError for what is no positive number."""
-        text = os.environ.get("CANARY_HUB_STEP_SECONDS", "").strip()
-        try:
-            seconds = float(text) if text else None
-        except ValueError:
-            seconds = nan
-        if seconds is not None and not 0 < seconds < inf:
-            message = f"CANARY_HUB_STEP_SECONDS is {text!r}, no positive number."
-            raise OptionError(message, "Unset it, or set it to 600.")
-        return cls(seconds)
+        return cls(positive("CANARY_HUB_STEP_SECONDS", None, 600))
 
 
 class Worker:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import HubError
+
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
@@ -32,3 +34,12 @@ def write_text(path: Path, content: str) -> None:
     """
     with beside(path) as part:
         part.write_text(content, "utf-8", newline="")
+
+
+def save(path: Path, content: str) -> None:
+    """Write what a user asked for, as `write_text` does. Raises: HubError."""
+    try:
+        write_text(path, content)
+    except OSError as error:
+        reason = error.strerror or error
+        raise HubError(f"{os.fspath(path)!r} cannot be written: {reason}.", "Choose another place.") from error

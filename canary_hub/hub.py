@@ -14,8 +14,9 @@ from typing import Any
 
 from . import options as option_values
 from .contracts import Fit, check_stack
+from .environment import names
 from .errors import HubError, OptionError, PluginError, WeightsError, memory_for
-from .faults import Patience, Worker
+from .faults import Patience, Worker, blamed
 from .options import build_and_call
 from .pipeline import Stack
 from .plugins import PluginRecord, default_plugins_dir, discover
@@ -41,7 +42,8 @@ class Hub:
 
     Args:
         plugins_dir: a folder of uninstalled plugins; by default `plugins/` of a checkout.
-        allow, block: plugin names that may, or may not, be imported.
+        allow, block: plugin names that may, or may not, be imported; as CANARY_HUB_ALLOW_PLUGINS and
+            CANARY_HUB_BLOCK_PLUGINS say by default.
         max_bytes: how much the pool may keep loaded.
     """
 
@@ -50,11 +52,13 @@ class Hub:
         plugins_dir: str | Path | None = None,
         *,
         allow: Iterable[str] | None = None,
-        block: Iterable[str] = (),
+        block: Iterable[str] | None = None,
         max_bytes: int | None = None,
     ) -> None:
-        folder = Path(plugins_dir) if plugins_dir is not None else default_plugins_dir()
-        self.plugins = discover(folder, allow, block)
+        self.plugins_dir = Path(plugins_dir) if plugins_dir is not None else default_plugins_dir()
+        self.allow = list(allow) if allow is not None else names("CANARY_HUB_ALLOW_PLUGINS") or None
+        self.block = list(block) if block is not None else names("CANARY_HUB_BLOCK_PLUGINS")
+        self.plugins = discover(self.plugins_dir, self.allow, self.block)
         self.registry = Registry(self.plugins.records)
         self.pool = Pool(max_bytes)
         self.patience = Patience.from_env()
@@ -158,7 +162,8 @@ class Hub:
     def _contract(self, part: ComponentSpec, build: Build) -> Contract:
         if isinstance(part.contract, Contract):
             return part.contract
-        contract = _imported(part, part.contract)(build)
+        with blamed(part.id, "telling its contract"):
+            contract = _imported(part, part.contract)(build)
         if not isinstance(contract, Contract):
             raise PluginError(f"The contract function of {part.id} returned {contract!r}, not a Contract.")
         return contract
@@ -243,8 +248,15 @@ def _dim(contract: Contract) -> int | None:
 
 def _missing(part: ComponentSpec | SegmenterSpec) -> list[str]:
     """Which packages it lacks, as a problem of the stack; empty where it lacks none."""
-    missing = [name for name in part.requires if importlib.util.find_spec(name) is None]
+    missing = [name for name in part.requires if not _importable(name)]
     return [f"{part.id} needs {', '.join(missing)}: {part.install or 'install it'}"] if missing else []
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package that a dotted name begins with
+        return False
 
 
 def _imported(part: ComponentSpec | SegmenterSpec, target: str) -> Any:

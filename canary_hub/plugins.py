@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,7 @@ from . import hookspecs
 from .errors import PluginError
 from .faults import Patience, Worker
 from .import_marks import importing
-from .specs import API_VERSION, ID_PATTERN, ComponentSpec, SegmenterSpec, StackSpec, Stage
+from .specs import API_VERSION, ID_PATTERN, ComponentSpec, SegmenterSpec, StackSpec, Stage, WeightsRef
 
 if TYPE_CHECKING:
     import click
@@ -55,6 +57,8 @@ class PluginRecord:
     segmenters: tuple[SegmenterSpec, ...] = ()
     import_seconds: float = 0.0
     error: str = ""
+    left_out: str = ""
+    """What of a plugin in use is not, and why."""
     trace: str = ""
     module: Any = field(default=None, repr=False)
 
@@ -86,16 +90,19 @@ class PluginSet:
         """Import, register, check and commit one plugin, or undo all of it and keep the error."""
         record = PluginRecord(candidate.name, candidate.origin, candidate.version)
         started = time.perf_counter()
+        registering = False
         try:
             record.module = self._imported(candidate)
             record.import_seconds = time.perf_counter() - started
+            self._refuse_twice(record)
+            registering = True
             self._register(record)
         except (Exception, SystemExit) as error:
             record.import_seconds = record.import_seconds or time.perf_counter() - started
             record.error = _describe(error)
             record.trace = traceback.format_exc()
             record.components, record.stacks, record.segmenters = (), (), ()
-            if record.module is not None and self.manager.is_registered(record.module):
+            if registering and self.manager.is_registered(record.module):
                 self.manager.unregister(record.module)
         self.records.append(record)
 
@@ -113,6 +120,14 @@ class PluginSet:
                     f"Mend or update it, or delete {str(died)!r} to try it again.",
                 )
             return worker.wait(candidate.name, "its import", candidate.load)
+
+    def _refuse_twice(self, record: PluginRecord) -> None:
+        for other in self.records:
+            if other.ok and (other.module is record.module or other.name == record.name):
+                raise PluginError(
+                    f"It, or its name, is already in use: {other.name!r} from {other.origin}.",
+                    "Remove one of the two.",
+                )
 
     def _register(self, record: PluginRecord) -> None:
         wanted = getattr(record.module, "CANARY_HUB_API", API_VERSION)
@@ -173,13 +188,16 @@ class PluginSet:
         return self.manager.subset_hook_caller(hook, others)
 
     def resolvers(self) -> tuple[Callable[..., Path | None], ...]:
-        """One weights resolver over all plugins: the first folder that any of them names."""
+        """One weights resolver per plugin, the last plugin's first; one that fails is passed over, and logged."""
+        return tuple(partial(self._resolve, record) for record in reversed(self.records) if record.ok)
 
-        def resolve(ref: Any) -> Path | None:
-            found = self.manager.hook.canary_resolve_weights(ref=ref)
+    def _resolve(self, record: PluginRecord, ref: WeightsRef) -> Path | None:
+        try:
+            found = self._caller(record, "canary_resolve_weights")(ref=ref)
             return None if found is None else Path(found)
-
-        return (resolve,)
+        except Exception as error:
+            logging.getLogger(__name__).warning("plugin %s cannot look for weights: %s", record.name, _describe(error))
+            return None
 
     def add_commands(self, group: click.Group) -> None:
         """Let every plugin add its commands; one that fails is recorded and the rest go on."""
@@ -188,7 +206,7 @@ class PluginSet:
                 try:
                     self._caller(record, "canary_commands")(group=group)
                 except Exception as error:
-                    record.error = f"canary_commands: {_describe(error)}"
+                    record.left_out = f"its commands: {_describe(error)}"
                     record.trace = traceback.format_exc()
 
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import OptionError, is_out_of_memory
+from .environment import positive
+from .errors import is_out_of_memory
 from .weights import parameter_count
 
 IDLE_ENTRIES = 64
@@ -159,13 +160,5 @@ def machine_bytes() -> int | None:
 
 
 def _bytes_from_env() -> int | None:
-    text = os.environ.get("CANARY_HUB_POOL_GB", "").strip()
-    try:
-        gib = float(text) if text else None
-    except ValueError:
-        gib = math.nan
-    if gib is None:
-        return None
-    if not 0 < gib < math.inf:
-        raise OptionError(f"CANARY_HUB_POOL_GB is {text!r}, no positive number.", "Unset it, or set it to 8.")
-    return int(gib * 2**30)
+    gib = positive("CANARY_HUB_POOL_GB", None, 8)
+    return None if gib is None else int(gib * 2**30)

@@ -325,11 +325,12 @@ def test_every_form_of_manifest_names_the_same_audio(few: Path, tmp_path: Path) 
     assert expected.count == len(window) == 10
     assert expected.seconds == pytest.approx(sum(len(soundfile.read(u.audio)[0]) / RATE for u in window))
     rows = [{"path": str(u.audio), "sentence": f" {u.reference}\n"} for u in window]
-    for suffix, delimiter in ((".csv", ","), (".tsv", "\t")):
-        with (tmp_path / f"table{suffix}").open("w", newline="", encoding="utf-8-sig") as file:
-            table = csv.DictWriter(file, ["sentence", "path"], delimiter=delimiter)
-            table.writeheader()
-            table.writerows(rows)
+    with (tmp_path / "table.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        table = csv.DictWriter(file, ["sentence", "path"])
+        table.writeheader()
+        table.writerows(rows)
+    lines = ["sentence\tpath", *(f" {u.reference} \t{u.audio}" for u in window)]
+    (tmp_path / "table.tsv").write_text("\n".join(lines), "utf-8-sig")
     folder = tmp_path / "folder"
     for utterance in window:
         place = folder / f"{utterance.index}"
@@ -342,6 +343,16 @@ def test_every_form_of_manifest_names_the_same_audio(few: Path, tmp_path: Path) 
         assert [u.duration for u in found] == pytest.approx([u.duration for u in window])
         for ours, theirs in zip(found, window, strict=True):
             assert np.array_equal(ours.load(RATE).samples, theirs.load(RATE).samples)
+
+
+def test_quotes_in_a_table_of_tabs_are_the_texts_own(tmp_path: Path) -> None:
+    said = ['"Hello there.', "Second one.", 'He said "no".']
+    for number in range(3):
+        soundfile.write(tmp_path / f"{number}.wav", np.zeros(RATE, np.float32), RATE)
+    lines = ["path\tsentence", *(f"{number}.wav\t{text}" for number, text in enumerate(said))]
+    (tmp_path / "table.tsv").write_text("\n".join(lines), "utf-8")
+    (found,) = open_manifest(tmp_path / "table.tsv").windows()
+    assert [utterance.reference for utterance in found] == said
 
 
 def test_parts_of_a_long_recording(tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ def test_import_and_listing_from_python() -> None:
 
 FLOORS = [
     {"specs", "errors"},
+    {"environment"},
     {
+        "background",
         "contracts",
         "faults",
         "files",

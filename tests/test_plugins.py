@@ -196,7 +196,64 @@ def test_a_plugin_adds_a_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["--plugins-dir", str(tmp_path), "greet"])
     assert result.output == "hello\n"
     shown = CliRunner().invoke(main, ["plugins", "--plugins-dir", str(tmp_path)]).output
-    assert "ZeroDivisionError" in shown
+    assert "left out: its commands: ZeroDivisionError" in shown
+    assert "not in use" not in shown
+
+
+def test_two_copies_of_a_plugin_are_told_and_the_first_goes_on(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        project = tmp_path / folder / "pyproject.toml"
+        project.parent.mkdir()
+        project.write_text('[project]\nname = "copied"\n[project.entry-points.canary_hub]\ncopied = "copied_plugin"\n')
+        (project.parent / "copied_plugin.py").write_text(
+            HEAD + "import click\n@hookimpl\ndef canary_commands(group):\n"
+            "    group.add_command(click.Command('greet', callback=lambda: click.echo('hello')))\n"
+        )
+    result = CliRunner().invoke(main, ["--plugins-dir", str(tmp_path), "greet"])
+    assert result.output == "hello\n"
+    first, second = (record for record in Hub(tmp_path).records if record.name == "copied")
+    assert first.ok
+    assert first.origin in second.error
+
+
+def test_a_resolver_that_fails_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "mirror.py").write_text(HEAD + "@hookimpl\ndef canary_resolve_weights(ref):\n    return {}[ref.repo]\n")
+    hub = Hub(tmp_path)
+    assert not hub.check(hub.stack("nano")).problems
+    assert "plugin mirror cannot look for weights: KeyError" in caplog.text
+
+
+def test_a_contract_that_fails_is_told_as_the_components(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(
+        HEAD
+        + dedent(
+            """
+            def tell(build):
+                return {}["rate"]
+
+            @hookimpl
+            def canary_components():
+                return [ComponentSpec(stage=Stage.ENCODER, id="test/odd", factory="nowhere:build",
+                                      contract=__name__ + ":tell", requires=("nowhere.at_all",))]
+            """
+        )
+    )
+    hub = Hub(tmp_path)
+    fit = hub.check(hub.stack("canary-qwen-2.5b", components={Stage.ENCODER: "test/odd"}, weights=WEIGHTS))
+    assert any("test/odd failed while telling its contract: KeyError" in problem for problem in fit.problems)
+    assert any("test/odd needs nowhere.at_all" in problem for problem in fit.problems)
+    assert CliRunner().invoke(main, ["components", "--json", "--plugins-dir", str(tmp_path)]).exit_code == 0
+
+
+@pytest.mark.parametrize("chosen", ["block", "allow"])
+def test_the_environment_names_plugins_that_may_or_may_not_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(HEAD + f"print({name!r})\n")
+    monkeypatch.setenv(f"CANARY_HUB_{chosen.upper()}_PLUGINS", "none, two")
+    used = {record.name for record in Hub(tmp_path).records if record.ok and record.origin.startswith(str(tmp_path))}
+    assert used == ({"one"} if chosen == "block" else {"two"})
 
 
 def test_a_missing_dependency_names_the_install_hint(tmp_path: Path) -> None:

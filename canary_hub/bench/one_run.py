@@ -149,7 +149,7 @@ def _measure(job: Mapping[str, Any]) -> dict[str, Any]:
     with _peak_anonymous() as anonymous:
         from ..hub import Hub
 
-        hub = Hub(job["plugins_dir"])
+        hub = Hub(**job["plugins"])
         components = {Stage(stage): id for stage, id in job["components"].items()}
         spec = hub.stack(job["stack"], components=components, weights=job["weights"])
         for part in hub.components(spec).values():

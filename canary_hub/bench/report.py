@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import HubError
-from ..files import write_text
+from ..files import save
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,4 @@ class Report:
 
     def write(self, path: Path) -> None:
         """As JSON. Raises: HubError when the file cannot be written."""
-        try:
-            write_text(path, json.dumps(asdict(self), indent=1) + "\n")
-        except OSError as error:
-            raise HubError(f"{os.fspath(path)!r} cannot be written: {error}.", "Choose another file.") from error
+        save(path, json.dumps(asdict(self), indent=1) + "\n")

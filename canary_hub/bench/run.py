@@ -33,7 +33,6 @@ def bench(
     base_llm: Path | None = None,
     llm: str | None = None,
     agree_with: str | None = None,
-    plugins_dir: Path | None = None,
     dtype: str | None = None,
     seconds: float = 11.0,
     tokens: int = 32,
@@ -48,7 +47,6 @@ def bench(
         base_llm: a folder with the base LLM's config.json and tokenizer.
         llm: another LLM backend's id.
         agree_with: the id of an LLM backend whose tokens are compared with this one's, for `Report.agreement`.
-        plugins_dir: the hub's folder of uninstalled plugins, for the new processes.
         seconds, batch: length of the synthetic clip, and how many of it run together.
         tokens: decoding steps, the first of which is the prefill; an end token does not end them.
         progress: told what goes on.
@@ -73,7 +71,11 @@ def bench(
     spec = hub.stack(spec, weights=weights)
     job: dict[str, Any] = {
         "stack": stack,
-        "plugins_dir": os.fspath(plugins_dir) if plugins_dir else None,
+        "plugins": {
+            "plugins_dir": os.fspath(hub.plugins_dir) if hub.plugins_dir else None,
+            "allow": hub.allow,
+            "block": hub.block,
+        },
         "components": {stage.value: id for stage, id in components.items()},
         "weights": {role: os.fspath(path) for role, path in weights.items()},
         "dtype": dtype,

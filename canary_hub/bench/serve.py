@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from ..audio import Waveform, load_audio
 from ..errors import HubError
+from ..files import save
 from ..lanes import parse_lane
 from ..segmentation import split_at_pauses
 from .visitors import Asked, Clip, Manner, Visitor
@@ -95,10 +96,7 @@ class ServeReport:
 
     def write(self, path: Path) -> None:
         """As JSON. Raises: HubError when the file cannot be written."""
-        try:
-            path.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
-        except OSError as error:
-            raise HubError(f"{os.fspath(path)!r} cannot be written: {error}.", "Choose another file.") from error
+        save(path, json.dumps(asdict(self), indent=1) + "\n")
 
 
 def bench_serve(
@@ -109,7 +107,6 @@ def bench_serve(
     visitors: int = 50,
     requests: int = 20,
     queue: int = 64,
-    plugins_dir: Path | None = None,
     seed: int = 0,
     progress: Callable[[str], None] = lambda message: None,
 ) -> ServeReport:
@@ -120,7 +117,6 @@ def bench_serve(
         audio: speech whose pieces the clips are made of; the page's example by default.
         visitors, requests: how many at once, and how often each asks. One in ten asks everything at once.
         queue: how many runs the server lets wait.
-        plugins_dir: the hub's folder of uninstalled plugins, for the server.
 
     Raises: HubError, also when the server does not start.
     """
@@ -129,8 +125,8 @@ def bench_serve(
     progress("what the clips say, by each stack alone")
     clips, distinct = _clips(hub, specs, dtypes, audio, 2 * visitors, seed)
     with TemporaryDirectory(prefix="canary-hub-bench-") as folder:
-        plugins = _plugins(Path(folder), specs, dtypes, plugins_dir)
-        with _server(Path(folder), plugins, queue) as (url, process):
+        plugins = _plugins(Path(folder), hub, specs, dtypes)
+        with _server(Path(folder), hub, plugins, queue) as (url, process):
             progress(f"{visitors} visitors x {requests} requests at {url}")
             asked, seconds, memory = asyncio.run(_visit(url, process.pid, clips, visitors, requests, seed, progress))
         loads = (Path(folder) / "loads").read_text("utf-8").count("\n")
@@ -172,6 +168,7 @@ def _clips(
     return clips, distinct
 
 
+_STACKS = "load_stacks"
 _PLUGIN = '''"""The stacks of a load test, and a note of every component that is loaded."""
 
 import logging
@@ -193,11 +190,11 @@ def canary_stacks():
 '''
 
 
-def _plugins(folder: Path, specs: dict[str, StackSpec], dtypes: Sequence[str | None], plugins_dir: Path | None) -> Path:
-    """A folder of plugins: those of `plugins_dir`, and one with the stacks."""
+def _plugins(folder: Path, hub: Hub, specs: dict[str, StackSpec], dtypes: Sequence[str | None]) -> Path:
+    """A folder of plugins: those of the hub's, and one with the stacks."""
     plugins = folder / "plugins"
     plugins.mkdir()
-    for plugin in plugins_dir.iterdir() if plugins_dir else ():
+    for plugin in hub.plugins_dir.iterdir() if hub.plugins_dir else ():
         (plugins / plugin.name).symlink_to(plugin.resolve())
     stacks = []
     for (name, spec), dtype in zip(specs.items(), dtypes, strict=True):
@@ -207,12 +204,12 @@ def _plugins(folder: Path, specs: dict[str, StackSpec], dtypes: Sequence[str | N
             f"StackSpec({name!r}, {{{components}}}, {dict(spec.weights)!r}, {{{options}}}, {spec.window_seconds!r}, "
             f"{dtype or spec.dtype!r}, segmenter={spec.segmenter!r}, chat={spec.chat!r}),"
         )
-    (plugins / "load_stacks.py").write_text(_PLUGIN.replace("{stacks}", "\n        ".join(stacks)), "utf-8")
+    (plugins / f"{_STACKS}.py").write_text(_PLUGIN.replace("{stacks}", "\n        ".join(stacks)), "utf-8")
     return plugins
 
 
 @contextmanager
-def _server(folder: Path, plugins: Path, queue: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def _server(folder: Path, hub: Hub, plugins: Path, queue: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """`canary-hub serve` as a program of its own: its address and process. Raises: HubError."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -225,6 +222,8 @@ def _server(folder: Path, plugins: Path, queue: int) -> Iterator[tuple[str, subp
         "PYTHONUNBUFFERED": "1",
         "GRADIO_TEMP_DIR": os.fspath(folder / "uploads"),
         "CANARY_HUB_SHARE_DAYS": "0",
+        "CANARY_HUB_ALLOW_PLUGINS": ",".join([*hub.allow, _STACKS]) if hub.allow is not None else "",
+        "CANARY_HUB_BLOCK_PLUGINS": ",".join(hub.block),
     }
     command = [sys.executable, "-m", f"{package.name}.cli", "serve", "--port", str(port), "--queue", str(queue)]
     command += ["--host", "127.0.0.1", "--plugins-dir", os.fspath(plugins), "--stack", "load-1"]

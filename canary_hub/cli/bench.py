@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import HubError
 from .choices import hub_of, plugin_choice, plugin_options
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..bench import Report, ServeReport
+
+
+_OF_SERVE = ("lanes", "visitors", "requests", "queue", "audio")
+_OF_RUNS = ("stack", "random_weights", "llm", "agree_with", "base_llm", "dtype", "seconds", "tokens", "batch", "runs")
 
 
 @click.command()
@@ -50,7 +55,8 @@ def bench(ctx: click.Context, /, json_file: Path | None, served: bool, **given: 
     some cancel, some hang up, some ask for everything together. The exit code is 1 if any answer was lost or somebody
     else's.
     """
-    load = {name: given.pop(name) for name in ("lanes", "visitors", "requests", "queue", "audio")}
+    _refuse_unused(ctx, served)
+    load = {name: given.pop(name) for name in _OF_SERVE}
     if served:
         _serve(ctx, json_file, load, plugin_choice(given))
         return
@@ -62,12 +68,11 @@ def bench(ctx: click.Context, /, json_file: Path | None, served: bool, **given: 
     stack, random_weights = given.pop("stack"), given.pop("random_weights")
     if stack and random_weights:
         raise HubError("--stack and --random-weights both name a stack.", "Give one of them.")
-    hub = hub_of(ctx, **(plugins := plugin_choice(given)))
+    hub = hub_of(ctx, **plugin_choice(given))
     report = module.bench(
         hub,
         random_weights or stack or default_stack(),
         random_weights=bool(random_weights),
-        plugins_dir=plugins["plugins_dir"] or (ctx.obj or {}).get("plugins_dir"),
         progress=lambda message: click.echo(message, err=True),
         **given,
     )
@@ -78,6 +83,14 @@ def bench(ctx: click.Context, /, json_file: Path | None, served: bool, **given: 
         click.echo(f"{agreement.same} of {agreement.of} tokens are those of {agreement.llm}, after the same tokens.")
 
 
+def _refuse_unused(ctx: click.Context, served: bool) -> None:
+    """Raises: click.UsageError for an option of the other kind of benchmark."""
+    other = _OF_RUNS if served else _OF_SERVE
+    for option in ctx.command.params:
+        if option.name in other and ctx.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]} goes {'without' if served else 'with'} --serve.", ctx)
+
+
 def _serve(ctx: click.Context, json_file: Path | None, load: dict[str, Any], plugins: dict[str, Any]) -> None:
     from rich.console import Console
 
@@ -85,7 +98,6 @@ def _serve(ctx: click.Context, json_file: Path | None, load: dict[str, Any], plu
 
     report = bench_serve(
         hub_of(ctx, **plugins),
-        plugins_dir=plugins["plugins_dir"] or (ctx.obj or {}).get("plugins_dir"),
         progress=lambda message: click.echo(message, err=True),
         **load,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -22,8 +21,9 @@ _PLUGINS = (
     click.option("--block-plugin", multiple=True, metavar="NAME", help="Do not import this plugin."),
 )
 
-_STACK = (
-    click.option("--stack", metavar="NAME", help="Which stack; CANARY_HUB_STACK, else nano."),
+_STACK = click.option("--stack", metavar="NAME", help="Which stack; CANARY_HUB_STACK, else nano.")
+
+_PARTS = (
     *(
         click.option(f"--{stage.value}", metavar="ID", help=f"Swap the {stage.value.replace('-', ' ')}.")
         for stage in Stage
@@ -45,19 +45,16 @@ def _with(options: tuple[Callable[[Any], Any], ...]) -> Callable[[Command], Comm
 
 
 plugin_options = _with(_PLUGINS)
-stack_options = _with((*_STACK, *_PLUGINS))
+part_options = _with((*_PARTS, *_PLUGINS))
+stack_options = _with((_STACK, *_PARTS, *_PLUGINS))
 load_options = _with(_LOAD)
 
 
 def hub_of(ctx: click.Context, **given: Any) -> Hub:
     """The hub for the plugin choices given to the command, or to `canary-hub` before it."""
     choice = {**(ctx.obj or {}), **{key: value for key, value in given.items() if value}}
-    allowed, blocked = os.environ.get("CANARY_HUB_ALLOW_PLUGINS"), os.environ.get("CANARY_HUB_BLOCK_PLUGINS", "")
-    return Hub(
-        choice.get("plugins_dir"),
-        allow=choice.get("allow_plugin") or (allowed.split(",") if allowed else None),
-        block=choice.get("block_plugin") or blocked.split(","),
-    )
+    allow, block = choice.get("allow_plugin") or None, choice.get("block_plugin") or None
+    return Hub(choice.get("plugins_dir"), allow=allow, block=block)
 
 
 def plugin_choice(given: dict[str, Any]) -> dict[str, Any]:

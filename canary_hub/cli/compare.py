@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import HubError
-from ..files import write_text
+from ..files import save
 from ..lanes import Lane, parse_lane
 from .choices import hub_of, load_options, plugin_choice, plugin_options
 
@@ -91,7 +91,7 @@ def compare(
         if output is None:
             click.echo(content, nl=False)
         else:
-            _write(output, content)
+            save(output, content)
     if failed:
         ctx.exit(1)
 
@@ -128,7 +128,7 @@ def _references(given: Sequence[str], files: Sequence[str]) -> list[str | None]:
     """A text per file. Raises: HubError."""
     if not given:
         return [None] * len(files)
-    if len(given) == 1 and Path(given[0]).is_dir():
+    if len(given) == 1 and os.path.isdir(given[0]):
         return [_read(Path(given[0]) / f"{Path(file).stem}.txt") for file in files]
     if len(given) != len(files):
         raise HubError(
@@ -139,11 +139,7 @@ def _references(given: Sequence[str], files: Sequence[str]) -> list[str | None]:
 
 
 def _text(reference: str) -> str:
-    try:
-        is_file = Path(reference).is_file()
-    except (OSError, ValueError):  # too long for a file's name
-        is_file = False
-    if is_file or reference.lower().endswith(".txt"):
+    if os.path.isfile(reference) or reference.lower().endswith(".txt"):
         return _read(Path(reference))
     click.echo(f"--reference is no file, so it is the text itself: {reference!r}", err=True)
     return reference
@@ -156,11 +152,3 @@ def _read(path: Path) -> str:
         raise HubError(f"There is no reference {str(path)!r}.", "Check the path, or leave out --reference.") from None
     except (OSError, ValueError) as error:
         raise HubError(f"The reference {str(path)!r} cannot be read: {error}.", "Save it as UTF-8 text.") from error
-
-
-def _write(path: Path, content: str) -> None:
-    """Raises: HubError."""
-    try:
-        write_text(path, content)
-    except OSError as error:
-        raise HubError(f"{str(path)!r} cannot be written: {error.strerror}.", "Choose another --output.") from error

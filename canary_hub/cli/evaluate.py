@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import HubError
-from ..files import write_text
+from ..files import save
 from ..hub import default_stack
 from ..lanes import parse_lane
 from .choices import hub_of, load_options, plugin_choice, plugin_options
@@ -76,7 +75,7 @@ def eval(
                 told(step)
     assert report is not None
     for name, content in report.files().items():
-        _write(out / name, content)
+        save(out / name, content)
     if format == "json":
         click.echo(json.dumps(report.to_json(), indent=2))
     elif format == "md":
@@ -167,10 +166,3 @@ def _tell_failed(report: Report, out: Path) -> None:
     if len(failed) > MAX_ERRORS:
         click.echo(f"and {len(failed) - MAX_ERRORS} more errors", err=True)
     click.echo(f"Every utterance is in {out / 'utterances.csv'}.", err=True)
-
-
-def _write(path: Path, content: str) -> None:
-    try:
-        write_text(path, content)
-    except OSError as error:
-        raise HubError(f"{str(path)!r} cannot be written: {error.strerror}.", "Choose another --out.") from error

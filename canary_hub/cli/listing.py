@@ -12,7 +12,7 @@ from ..contracts import describe
 from ..errors import HubError
 from ..hub import Hub
 from ..specs import ComponentSpec, Contract, Stage
-from .choices import chosen_stack, hub_of, plugin_choice, plugin_options, stack_options
+from .choices import chosen_stack, hub_of, part_options, plugin_choice, plugin_options
 
 _json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
@@ -37,6 +37,7 @@ def plugins(ctx: click.Context, /, verbose: bool, as_json: bool, **given: Any) -
                 "stacks": [spec.name for spec in r.stacks],
                 "segmenters": [spec.id for spec in r.segmenters],
                 "error": r.error or None,
+                "left_out": r.left_out or None,
             }
             for r in hub.records
         ]
@@ -52,6 +53,8 @@ def plugins(ctx: click.Context, /, verbose: bool, as_json: bool, **given: Any) -
                 click.echo(f"    {name}")
         if r.error:
             click.echo("    error: " + r.error.replace("\n", "\n           "))
+        if r.left_out:
+            click.echo(f"    left out: {r.left_out}")
         if verbose and r.trace:
             click.echo("    " + r.trace.rstrip().replace("\n", "\n    "))
 
@@ -132,7 +135,7 @@ def stacks(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
 
 @click.command()
 @click.argument("name", metavar="STACK")
-@stack_options
+@part_options
 @click.pass_context
 def check(ctx: click.Context, /, name: str, **given: Any) -> None:
     """Check whether the parts of STACK fit, before anything is downloaded or loaded."""

@@ -14,8 +14,8 @@ import click
 
 from ..audio import Limits, printable
 from ..errors import HubError
-from ..files import write_text
-from ..formats import FORMATS, render
+from ..files import save
+from ..formats import FORMATS, PER_FILE, render
 from .choices import chosen_stack, hub_of, load_options, plugin_choice, stack_options
 from .resume import Partial
 
@@ -89,7 +89,7 @@ def transcribe(
     """
     hub = hub_of(ctx, **plugin_choice(given))
     spec = chosen_stack(hub, given)
-    if format in ("srt", "vtt") and len(files) > 1 and output is None:
+    if format in PER_FILE and len(files) > 1 and output is None:
         raise HubError(f"{format} holds one file each.", "Give --output DIR to write one per input.")
     if resume and (output is None or details is not None):
         raise HubError("--resume goes with --output DIR, and without --details.", "Traces are not kept for later.")
@@ -119,7 +119,7 @@ def transcribe(
             if one.output is None:
                 results.append(outcome)
             else:
-                _write(one.output, render([outcome], format))
+                save(one.output, render([outcome], format))
                 click.echo(str(one.output), err=True)
     except KeyboardInterrupt:
         if not identity:
@@ -127,7 +127,7 @@ def transcribe(
         click.echo("stopped: what is finished is kept; the same command with --resume goes on from there", err=True)
         ctx.exit(130)
     if details is not None:
-        _write(details, json.dumps(traces, indent=1))
+        save(details, json.dumps(traces, indent=1))
     if results:
         click.echo(render(results, format), nl=False)
     for one in inputs:
@@ -233,11 +233,3 @@ def _transcribe_group(
             yield one, one.finished or event.result
     for one in group:
         one.wave = None
-
-
-def _write(path: Path, content: str) -> None:
-    """No half file is ever left. Raises: HubError."""
-    try:
-        write_text(path, content)
-    except OSError as error:
-        raise HubError(f"{str(path)!r} cannot be written: {error}.", "Choose another place.") from error

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
-from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from typing import Any
 
 from ..audio import Limits, Waveform, load_audio
+from ..background import in_background
 from ..errors import explain
 from ..events import Done, SegmentDone, StageDone, Token
 from ..events import Event as RunEvent
@@ -101,7 +101,7 @@ class LaneRun:
         if self._stack is not None or self.outcome is not None:
             return
         try:
-            loading = _in_background(lambda: self.lane.load(hub, dtype, device))
+            loading = in_background(lambda: self.lane.load(hub, dtype, device))
             began = time.monotonic()
             try:
                 yield LaneLoading(self.index)
@@ -223,20 +223,6 @@ def _cut_alike(spans: Sequence[Span], others: Sequence[Span]) -> bool:
         math.isclose(a.start, b.start, abs_tol=0.01) and math.isclose(a.end, b.end, abs_tol=0.01)
         for a, b in zip(spans, others, strict=True)
     )
-
-
-def _in_background(load: Callable[[], Stack]) -> Future[Stack]:
-    """Load in a thread that does not keep the program alive: a download may take long."""
-    future: Future[Stack] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(load())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=work, daemon=True, name="lane loading").start()
-    return future
 
 
 def _give_back(loading: Future[Stack]) -> None:

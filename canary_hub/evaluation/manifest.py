@@ -175,7 +175,11 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _table(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    rows = csv.DictReader(io.StringIO(_read(path)), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    text = io.StringIO(_read(path))
+    if path.suffix.lower() == ".tsv":  # quotes in these, such as Common Voice's, are the text's own
+        rows = csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        rows = csv.DictReader(text)
     try:
         for row in rows:
             yield rows.line_num, row

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..audio import load_audio
+from ..background import in_background
 from ..errors import HubError, explain
 from ..explore import explore
 from ..explore.found import Found
 from ..explore.subject import CLIP, Subject
 from ..hub import Hub
-from .loading import in_background, load
+from .loading import load
 from .runs import State
 from .zerogpu import gpu
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
+from collections.abc import Generator, Sequence
 from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
-from typing import TypeVar
 
+from ..background import in_background
 from ..errors import HubError
 from ..hub import Hub
 from ..pipeline import Stack
 from ..specs import StackSpec, WeightsRef
 
-Value = TypeVar("Value")
 LOOK_EVERY = 0.5
 """Seconds between two looks at a download."""
 
@@ -90,17 +87,3 @@ def warm_up(hub: Hub, spec: StackSpec) -> None:
             logging.getLogger(__name__).warning("%s could not be loaded yet: %s", spec.name, error)
 
     in_background(work)
-
-
-def in_background(work: Callable[[], Value]) -> Future[Value]:
-    """Run `work` in a thread that does not keep the program alive."""
-    future: Future[Value] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True, name="canary-hub-loading").start()
-    return future

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..errors import OptionError
+from ..environment import positive
 
 
 @dataclass
@@ -46,11 +45,5 @@ def rate_from_env(variable: str, usual: float | None, seconds: float, unit: floa
 
     unit: what the setting counts in, such as 1e6 for megabytes.
     """
-    text = os.environ.get(variable, "").strip()
-    try:
-        most = float(text) if text else usual
-    except ValueError:
-        most = math.nan
-    if most is not None and not 0 < most < math.inf:
-        raise OptionError(f"{variable} is {text!r}, no positive number.", "Unset it, or set it to 60.")
+    most = positive(variable, usual, 60)
     return None if most is None else Rate(most * unit, seconds)

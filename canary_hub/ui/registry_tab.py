@@ -8,6 +8,7 @@ from pathlib import PurePath
 import gradio as gr
 
 from ..contracts import describe
+from ..errors import HubError
 from ..hub import Hub
 from ..plugins import PluginRecord
 from ..specs import ComponentSpec, Options, Port, SegmenterSpec, StackSpec, Stage
@@ -101,7 +102,7 @@ def _contract(hub: Hub, part: ComponentSpec) -> str:
     if not isinstance(part.contract, str) or len(known) == len(part.weights):
         try:
             contract = hub.contract(part)
-        except Exception as error:  # a plugin's own code
+        except HubError as error:
             return f'<span class="ch-warning">Its contract cannot be told: {escape(str(error))}</span>'
         return f"{_ports(contract.accepts) or 'nothing'} &rarr; {_ports(contract.produces) or 'nothing'}"
     return '<span class="ch-quiet">Its sizes follow from the weights of the stack it is used in.</span>'

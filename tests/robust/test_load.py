@@ -32,9 +32,7 @@ SEVEN = (DIGITS / "seven.flac").read_bytes()
 @pytest.mark.timeout(1800)
 def test_the_real_server_under_many_visitors(tmp_path, whole, tally) -> None:
     visitors, requests, queue = (50, 20, 64) if whole else (8, 4, 6)
-    report = bench_serve(
-        Hub(tmp_path), visitors=visitors, requests=requests, queue=queue, plugins_dir=tmp_path, progress=print
-    )
+    report = bench_serve(Hub(tmp_path), visitors=visitors, requests=requests, queue=queue, progress=print)
     print(report)
     assert not report.failures
     assert (report.crossed, report.lost) == (0, 0)
