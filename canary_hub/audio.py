@@ -86,7 +86,7 @@ class Waveform:
 
 
 def load_audio(
-    source: str | Path | bytes | tuple[int, NDArray[Any]],
+    source: str | Path | bytes | tuple[int, NDArray[Any]] | Waveform,
     rate: int = 16000,
     limits: Limits | None = None,
     *,
@@ -94,14 +94,19 @@ def load_audio(
 ) -> Waveform:
     """Decode, downmix by mean and resample to `rate` Hz.
 
-    `source` is a path, the bytes of a file, or (sample rate in Hz, array (S,) or (S, C)) with int8,
-    int16, int32, uint8, uint16 or float samples. libsndfile reads first; what it cannot read goes to
-    ffmpeg where that is installed. A damaged file is read as far as it goes. `name` is what errors and
-    the result call the input (default: the file's name). `limits` default to `Limits.from_env()`.
+    `source` is a path, the bytes of a file, (sample rate in Hz, array (S,) or (S, C)) with int8, int16, int32,
+    uint8, uint16 or float samples, or a Waveform, which is returned as it is if it has that rate.
+    libsndfile reads first; what it cannot read goes to ffmpeg where that is installed. A damaged file is
+    read as far as it goes. `name` is what errors and the result call the input (default: the file's name).
+    `limits` default to `Limits.from_env()`.
 
     Raises `AudioError` for everything that is no usable audio or beyond the limits.
     """
     limits = limits or Limits.from_env()
+    if isinstance(source, Waveform):
+        if source.rate == rate and len(source.samples):
+            return source
+        name, source = name or source.name, (source.rate, source.samples)
     if isinstance(source, tuple):
         name = printable(name or "the recording")
         return _collect(_from_array(source, name), name, rate, limits)

@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 
 from .events import Answer
-from .faults import Patience, Worker, check_step
+from .faults import Patience, Worker, blamed, check_step
 from .protocols import ChatBackend
 from .specs import Options
 
@@ -19,11 +19,16 @@ def answers(llm: ChatBackend, id: str, message: str, options: Options, patience:
     """
     import torch
 
-    called = llm.chat_options(options)
-    ids = torch.tensor([llm.tokenize(llm.chat_segments(message))])
+    with blamed(id, "reading the message"):
+        called = llm.chat_options(options)
+        ids = torch.tensor([llm.tokenize(llm.chat_segments(message))])
+        begin = partial(llm.generate, llm.embed(ids), ids >= 0, called)
     new: list[int] = []
-    begin = partial(llm.generate, llm.embed(ids), ids >= 0, called)
-    with closing(Worker(patience)) as worker, closing(worker.steps(id, "writing", begin)) as made:
+    with (
+        closing(Worker(patience)) as worker,
+        closing(worker.steps(id, "writing", begin)) as made,
+        blamed(id, "decoding tokens"),
+    ):
         for step in made:
             check_step(id, step, 1)
             if step.ids[0] is not None:

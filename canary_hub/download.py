@@ -59,11 +59,28 @@ def snapshot(ref: WeightsRef) -> Path:
         ) from error
 
 
+def downloaded_bytes(ref: WeightsRef) -> int:
+    """Bytes of a repository in the Hugging Face cache, what is still arriving included."""
+    from huggingface_hub import constants
+
+    if ref.repo is None:
+        return 0
+    blobs = Path(constants.HF_HUB_CACHE) / f"models--{ref.repo.replace('/', '--')}" / "blobs"
+    total = 0
+    for file in blobs.iterdir() if blobs.is_dir() else ():
+        try:
+            total += file.stat().st_size
+        except OSError:  # renamed this moment
+            continue
+    return total
+
+
 def _check_room(ref: WeightsRef, cache: Path) -> None:
     if ref.gib is None:
         return
     there = next(p for p in (cache, *cache.parents) if p.exists())
-    if shutil.disk_usage(there).free < ref.gib * 2**30:
+    to_come = ref.gib * 0.98 * 2**30 - downloaded_bytes(ref)  # the size is a rounded one
+    if shutil.disk_usage(there).free < to_come:
         raise WeightsError(*_no_room(ref, cache))
 
 

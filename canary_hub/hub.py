@@ -17,7 +17,7 @@ from .contracts import Fit, check_stack
 from .environment import names
 from .errors import HubError, OptionError, PluginError, WeightsError, memory_for
 from .faults import Patience, Worker, blamed
-from .options import build_and_call
+from .options import build_and_call, check_dtype
 from .pipeline import Stack
 from .plugins import PluginRecord, default_plugins_dir, discover
 from .pool import Entry, Pool
@@ -28,7 +28,6 @@ from .weights import Checkpoint
 
 DEFAULT_STACK = "nano"
 MIN_WINDOW, MAX_WINDOW = 1.0, 3600.0
-DTYPES = ("float32", "bfloat16", "float16")
 _SMALLER = "Choose a smaller stack or dtype=bfloat16, or close other programs."
 
 
@@ -207,8 +206,7 @@ class Hub:
         """
         spec = self.stack(stack, components=components, options=options, weights=weights)
         dtype = dtype or spec.dtype
-        if dtype not in DTYPES:
-            raise HubError(f"There is no dtype {dtype!r} here.", f"Choose one of {', '.join(DTYPES)}.")
+        check_dtype(dtype)
         device = device or _default_device()
         fit, contracts = self._check(spec, dtype, device)
         fit.require(spec.name)

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .errors import OptionError
-from .options import parse_pairs
+from .options import check_dtype, parse_pairs
 from .specs import StackSpec, Stage
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Lane:
 
     def spec(self, hub: Hub) -> StackSpec:
         """The stack with its parts replaced. Raises: UnknownNameError, OptionError, WeightsError."""
+        check_dtype(self.dtype)
         return hub.stack(
             self.stack,
             components=self.components,

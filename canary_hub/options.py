@@ -14,6 +14,16 @@ from .specs import ComponentSpec, Options, Stage
 ByStage = Mapping[Stage, Mapping[str, Any]]
 
 
+DTYPES = ("float32", "bfloat16", "float16")
+"""What weights may be held in."""
+
+
+def check_dtype(dtype: str | None) -> None:
+    """Raises: OptionError for what is none of `DTYPES`; None, the stack's own, is good."""
+    if dtype not in (None, *DTYPES):
+        raise OptionError(f"There is no dtype {dtype!r} here.", f"Choose one of {', '.join(DTYPES)}.")
+
+
 def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
     """["key=value", ...] -> {key: value}. Raises: OptionError for a piece without "="."""
     parsed = {}

@@ -6,7 +6,7 @@ import math
 import time
 import weakref
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -147,7 +147,7 @@ class Stack:
 
     def load_audio(self, source: Any, limits: Limits | None = None) -> Waveform:
         """Decode and resample to the rate the stack expects. Raises: AudioError."""
-        return source if isinstance(source, Waveform) else load_audio(source, self.rate, limits)
+        return load_audio(source, self.rate, limits)
 
     def split(self, wave: Waveform) -> list[Span]:
         """The pieces in which a file is decoded: cut at pauses, none longer than the stack's window.
@@ -322,7 +322,11 @@ class Stack:
         if watched and isinstance(llm, Inspectable):
             steps_of = partial(llm.generate, attention=True)
         begin = partial(steps_of, injected.inputs_embeds, injected.attention_mask, options, stop)
-        with closing(worker.steps(name, "writing", begin)) as made, blamed(name, "decoding tokens"):
+        with (
+            self._turn(),
+            closing(worker.steps(name, "writing", begin)) as made,
+            blamed(name, "decoding tokens"),
+        ):
             for step in made:
                 check_step(name, step, len(jobs))
                 steps += 1
@@ -347,6 +351,10 @@ class Stack:
             job.out.text = llm.decode(ids[row]).strip()
         spent = time.perf_counter() - started
         yield StageDone(StageRecord(Stage.LLM.value, name, spent, (len(jobs), steps), "int64"))
+
+    def _turn(self) -> AbstractContextManager[Any]:
+        """To be held while the LLM writes: where its time is limited, waiting for another run is no part of it."""
+        return nullcontext() if self.patience.seconds is None else self.entries[Stage.LLM].lock
 
     def _work(
         self, stage: Stage, x: torch.Tensor, lengths: torch.Tensor, worker: Worker
@@ -376,7 +384,9 @@ class Stack:
                 "Choose a stack that can chat, such as canary-qwen-2.5b.",
             )
         called = self.call_options(**options)[Stage.LLM]
-        yield from answers(self.component(Stage.LLM), self.spec.components[Stage.LLM], message, called, self.patience)
+        llm, name = self.component(Stage.LLM), self.spec.components[Stage.LLM]
+        with self._turn():
+            yield from answers(llm, name, message, called, self.patience)
 
 
 def _release_all(pool: Pool, entries: Sequence[Entry]) -> None:

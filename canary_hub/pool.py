@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from .environment import positive
 from .errors import is_out_of_memory
@@ -57,7 +58,8 @@ class Pool:
             max_bytes = total * 3 // 4
         self.max_bytes = max_bytes
         self._entries: dict[Hashable, Entry] = {}
-        self._building: dict[Hashable, threading.Lock] = {}
+        # A lock goes with the last one who waits for it: keys come without end, as build options do.
+        self._building: WeakValueDictionary[Hashable, threading.Lock] = WeakValueDictionary()
         self._given_back: deque[Entry] = deque()
         self._lock = threading.Lock()
 

@@ -102,6 +102,7 @@ class SharedResults:
     now: Callable[[], float] = time.time
     _scheduler: CommitScheduler | None = field(default=None, init=False, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
+    _copies_cleared: bool = field(default=False, init=False, repr=False)
 
     @classmethod
     def from_env(cls) -> SharedResults | None:
@@ -209,19 +210,22 @@ class SharedResults:
             if about is None or about.expires < self.now():
                 gone.append(folder.name)
         for id in gone:
-            self._remove(id)
+            try:
+                self._remove(id)
+            except HubError as error:  # a copy is left: whoever shares something now has nothing to do with it
+                self._copies_cleared = False
+                logging.getLogger(__name__).warning("an expired result: %s", error)
         return len(gone)
 
     def keep_removing(self, every: float = 3600.0) -> None:
         """Remove what has expired now and every so many seconds, in the background, whether anybody comes or not."""
 
         def work() -> None:
-            dates_known = False
             while True:
                 try:
-                    if not dates_known:
+                    if not self._copies_cleared:
                         self._remove_expired_copies()
-                        dates_known = True  # later this process knows of all itself
+                        self._copies_cleared = True  # from now on this process knows of all itself
                     self.remove_expired()
                 except Exception as error:  # no room, no network: the next time may go well
                     logging.getLogger(__name__).warning("expired results could not be removed: %s", error)

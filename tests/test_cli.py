@@ -59,6 +59,46 @@ def test_one_bad_file_does_not_stop_the_others(speech: Path, tmp_path: Path) -> 
     assert "Traceback" not in result.output
 
 
+PICKY = """
+from canary_hub.builtin.canary_qwen import BASE_LLM, CHECKPOINT
+from canary_hub.builtin.canary_qwen.log_mel import build as log_mel
+from canary_hub.hookspecs import hookimpl
+from canary_hub.specs import ComponentSpec, Stage
+
+def build(given):
+    inner = log_mel(given)
+    def run(wav, lengths):
+        if lengths.max() > 3 * 16000:
+            raise ValueError("too long for me")
+        return inner(wav, lengths)
+    return run
+
+@hookimpl
+def canary_components():
+    return [ComponentSpec(stage=Stage.PREPROCESSOR, id="picky/log-mel", factory=__name__ + ":build",
+                          contract="canary_hub.builtin.canary_qwen.ports:log_mel",
+                          weights={CHECKPOINT: None, BASE_LLM: None})]
+"""
+
+
+def test_a_file_that_fails_in_the_model_does_not_stop_the_others(speech: Path, tmp_path: Path) -> None:
+    (tmp_path / "picky.py").write_text(PICKY)
+    swap = ("--plugins-dir", tmp_path, "--preprocessor", "picky/log-mel")
+    result = run(
+        "transcribe", *swap, speech, Path(__file__).parent / "digits" / "three.flac", "--output", tmp_path / "out"
+    )
+    assert result.exit_code == 1
+    assert "error: speech.wav: picky/log-mel failed while running: ValueError: too long for me." in result.stderr
+    assert (tmp_path / "out" / "three.txt").read_text() == "three\n"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["three.txt"]
+
+
+def test_a_long_reference_is_a_text_and_no_file_name(speech: Path) -> None:
+    result = run("compare", speech, "--lane", "no-such-stack", "--lane", "nano", "--reference", "word " * 100)
+    assert "no-such-stack" in result.output
+    assert "refuses" not in result.output
+
+
 def test_output_folder_gets_one_file_each(speech: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "speech.wav"
     other.parent.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 
 from canary_hub import Done, Hub, SegmentDone, StageDone, Token
 from canary_hub.audio import Waveform
-from canary_hub.errors import HubError, OptionError
+from canary_hub.errors import AudioError, HubError, OptionError
 from canary_hub.pipeline import Stack
 from canary_hub.protocols import Step
 from canary_hub.repetition import loop_start
@@ -156,6 +157,23 @@ def test_concurrent_runs_do_not_mix(stack: Stack, oracle: Path) -> None:
     assert all(text == expected[name] for name, text in got)
 
 
+def test_waiting_for_another_run_of_the_llm_is_not_counted_as_its_time(hub: Hub, stack: Stack, oracle: Path) -> None:
+    texts = []
+    other = threading.Thread(target=lambda: texts.append(stack.transcribe(oracle / "audio" / "b0.wav").text))
+    expected = stack.transcribe(oracle / "audio" / "b0.wav").text
+    stack.patience.seconds = 2.0
+    try:
+        events = stack.stream(oracle / "audio" / "b1.wav")
+        next(event for event in events if isinstance(event, Token))
+        other.start()
+        time.sleep(3)
+        assert isinstance(list(events)[-1], Done)
+        other.join(20)
+    finally:
+        stack.patience.seconds = None
+    assert texts == [expected]
+
+
 def test_segments_done_are_final(stack: Stack, speech: Path) -> None:
     *_, segment, done = list(stack.stream(speech))
     assert isinstance(segment, SegmentDone)
@@ -214,6 +232,16 @@ def test_other_rates_are_resampled(stack: Stack, oracle: Path, tmp_path: Path) -
     soundfile.write(tmp_path / "stereo.wav", np.stack([samples, samples], 1).repeat(2, axis=0), 2 * rate)
     result = stack.transcribe(tmp_path / "stereo.wav", max_new_tokens=2)
     assert result.duration == pytest.approx(1.3, abs=0.01)
+
+
+def test_a_waveform_of_another_rate_is_resampled_and_an_empty_one_refused(stack: Stack, oracle: Path) -> None:
+    samples, rate = soundfile.read(oracle / "audio" / "b0.wav", dtype="float32")
+    expected = stack.load_audio((rate, samples[::2]))
+    assert rate == 16000
+    given = stack.load_audio(Waveform(samples[::2], 8000, "half"))
+    assert (given.rate, given.name, len(given.samples)) == (16000, "half", 2 * len(expected.samples))
+    with pytest.raises(AudioError, match="nothing"):
+        stack.transcribe(Waveform(np.zeros(0, np.float32), 16000, "nothing"))
 
 
 def test_runs_share_what_the_same_components_made(hub: Hub, tiny_spec: StackSpec, oracle: Path) -> None:

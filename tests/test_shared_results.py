@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def test_a_damaged_one_is_told(shared: SharedResults) -> None:
 
 
 @pytest.fixture
-def data_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Space]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     """The Hub's stand-in with the data set ann/shared."""
     server = HubServer()
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
@@ -129,8 +130,13 @@ def data_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Space]
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     server.spaces[f"{ME}/shared"] = Space(private=True, files={})
-    yield server.spaces[f"{ME}/shared"]
+    yield server
     server.shutdown()
+
+
+@pytest.fixture
+def data_set(server: HubServer) -> Space:
+    return server.spaces[f"{ME}/shared"]
 
 
 def test_a_data_set_keeps_a_copy_that_outlives_the_disk(data_set: Space, tmp_path: Path) -> None:
@@ -148,6 +154,25 @@ def test_a_data_set_keeps_a_copy_that_outlives_the_disk(data_set: Space, tmp_pat
     assert not data_set.files
     with pytest.raises(HubError, match="no shared result"):
         SharedResults(tmp_path / "third", repo=f"{ME}/shared").open(saved.id)
+
+
+def test_a_copy_that_cannot_be_removed_yet_hinders_nobody_and_goes_later(
+    server: HubServer, data_set: Space, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    shared = SharedResults(tmp_path / "shared", days=2, repo=f"{ME}/shared", now=clock)
+    old = shared.save(result())
+    shared.push()
+    clock.at += 3 * DAY
+    server.fail["commit"] = (500, "not now")
+    shared.save(result("of somebody else"))
+    assert "not yet from the data set" in caplog.text
+    server.fail.clear()
+    shared.keep_removing(every=0.1)
+    until = time.monotonic() + 20
+    while any(old.id in name for name in data_set.files) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(old.id in name for name in data_set.files)
 
 
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import types
 from dataclasses import replace
 from enum import Enum
 from typing import Literal
@@ -171,6 +172,23 @@ def test_a_download_is_told_with_its_progress(tmp_path, monkeypatch):
     assert loading.download_progress([ref]) == "Downloading owner/model: 0.0 of 0.0 GB"
     (blobs / "y").write_bytes(b"0" * 2**20)
     assert loading.download_progress([ref]) == ""
+
+
+def test_what_has_arrived_needs_no_room_on_the_disk(tmp_path, monkeypatch):
+    """A stack that is here loads from a full disk, and an interrupted download wants room for the rest alone."""
+    from huggingface_hub import constants
+
+    from canary_hub.download import _check_room
+
+    monkeypatch.setattr("shutil.disk_usage", lambda path: types.SimpleNamespace(free=2**20))
+    ref = WeightsRef(repo="owner/model", gib=3 / 1024)
+    with pytest.raises(HubError, match="no room"):
+        _check_room(ref, tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    blobs = tmp_path / "models--owner--model" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "x").write_bytes(b"0" * 2 * 2**20)
+    _check_room(ref, tmp_path)
 
 
 def test_loading_says_what_it_does_and_returns_the_stack(hub, tiny_spec, monkeypatch):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HubError
-from ..hub import DTYPES
+from ..options import check_dtype
 from ..random_checkpoint import cache_folder, write_random_checkpoint
 from ..specs import StackSpec, Stage
 from .report import Agreement, Measures, Report
@@ -58,8 +58,7 @@ def bench(
     components = {Stage.LLM: llm} if llm else {}
     spec = hub.stack(stack, components=components)
     dtype = dtype or spec.dtype
-    if dtype not in DTYPES:
-        raise HubError(f"There is no dtype {dtype!r} here.", f"Choose one of {', '.join(DTYPES)}.")
+    check_dtype(dtype)
     hub.check(spec).require(spec.name)
     if agree_with:
         hub.check(hub.stack(spec, components={Stage.LLM: agree_with})).require(spec.name)

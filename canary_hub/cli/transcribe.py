@@ -102,13 +102,13 @@ def transcribe(
 
         identity = identity_of(hub, spec, given["dtype"] or spec.dtype, given["device"], read_weights=False)
     inputs = list(_inputs(files, output, format, identity, resume))
-    failed = 0
+    failed: list[_Input] = []
     results: list[Result] = []
     traces: list[dict[str, Any]] = []
     try:
         for one, outcome in _transcribe_all(stack, inputs, details is not None):
             if isinstance(outcome, HubError):
-                failed += 1
+                failed.append(one)
                 click.echo(f"error: {outcome}", err=True)
                 continue
             for segment in outcome.segments:
@@ -123,6 +123,8 @@ def transcribe(
                 click.echo(str(one.output), err=True)
     except KeyboardInterrupt:
         if not identity:
+            if results:
+                click.echo(render(results, format), nl=False)
             raise
         click.echo("stopped: what is finished is kept; the same command with --resume goes on from there", err=True)
         ctx.exit(130)
@@ -131,7 +133,7 @@ def transcribe(
     if results:
         click.echo(render(results, format), nl=False)
     for one in inputs:
-        if one.partial:
+        if one.partial and one not in failed:
             one.partial.delete()
     if failed:
         ctx.exit(1)
@@ -203,8 +205,8 @@ def _transcribe_all(
 
 def _transcribe_group(
     stack: Stack, group: Sequence[_Input], details: bool, progress: Progress, bar: TaskID
-) -> Iterator[tuple[_Input, Result]]:
-    """Files that share batches. Their audio is let go at the end.
+) -> Iterator[tuple[_Input, Result | HubError]]:
+    """Files that share batches. Their audio is let go at the end. Where one of them fails, the rest are run alone.
 
     What an earlier run has finished is not computed again, but decoded once more if the batches of another file
     need it: the same pieces side by side give the same text.
@@ -220,16 +222,27 @@ def _transcribe_group(
     waves = [one.decoded(stack) for one in group]
     seconds = [one.seconds for one in group]
     known = {(i, n): part for i, one in enumerate(group) if one.partial for n, part in one.partial.segments.items()}
-    for event in stack.run(waves, audio_seconds=seconds, details=details, known=known):
-        if isinstance(event, SegmentDone):
-            progress.advance(bar, event.result.end - event.result.start)
-            partial = group[event.file].partial
-            if partial and (event.file, event.segment) not in known:
-                partial.add(event.segment, event.result)
-        elif isinstance(event, Done):
-            one = group[event.file]
-            if one.partial and not one.finished:
-                one.partial.finish(event.result)
-            yield one, one.finished or event.result
+    left = list(group)
+    failure: HubError | None = None
+    try:
+        for event in stack.run(waves, audio_seconds=seconds, details=details, known=known):
+            if isinstance(event, SegmentDone):
+                progress.advance(bar, event.result.end - event.result.start)
+                partial = group[event.file].partial
+                if partial and (event.file, event.segment) not in known:
+                    partial.add(event.segment, event.result)
+            elif isinstance(event, Done):
+                one = group[event.file]
+                if one.partial and not one.finished:
+                    one.partial.finish(event.result)
+                left.remove(one)
+                yield one, one.finished or event.result
+    except HubError as error:
+        failure = error
     for one in group:
         one.wave = None
+    if failure and len(group) == 1:
+        yield group[0], HubError(f"{printable(Path(group[0].file).name)}: {failure.message}", failure.hint)
+    elif failure:
+        for one in left:
+            yield from _transcribe_group(stack, [one], details, progress, bar)

@@ -56,13 +56,7 @@ class Audio:
     def _decode(self, rate: int) -> tuple[Waveform, float]:
         if rate not in self._decoded:
             started = time.perf_counter()
-            source = self._source
-            if not isinstance(source, Waveform):
-                wave = load_audio(source, rate, self._limits)
-            elif source.rate == rate:
-                wave = source
-            else:
-                wave = load_audio((source.rate, source.samples), rate, self._limits, name=source.name)
+            wave = load_audio(self._source, rate, self._limits)
             self._decoded[rate] = wave, time.perf_counter() - started
         return self._decoded[rate]
 

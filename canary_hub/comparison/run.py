@@ -12,6 +12,7 @@ from ..audio import Limits
 from ..errors import HubError
 from ..hub import Hub
 from ..lanes import Lane
+from ..options import check_dtype
 from ..scoring import NORMALISERS, errors, word_diff
 from ..sharing import Shared
 from .distances import Distances
@@ -51,8 +52,9 @@ def compare(
         details: the results carry traces.
         dtype, device: where a lane names no dtype; see `Hub.load`.
 
-    Raises: HubError for another number of lanes; AudioError from the first step.
+    Raises: HubError for another number of lanes or dtype; AudioError from the first step.
     """
+    check_dtype(dtype)
     if not MIN_LANES <= len(lanes) <= MAX_LANES:
         count = "1 lane" if len(lanes) == 1 else f"{len(lanes)} lanes"
         raise HubError(f"{count} cannot be compared.", f"Give {MIN_LANES} to {MAX_LANES} lanes.")

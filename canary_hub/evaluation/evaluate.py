@@ -9,9 +9,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import AudioError, HubError, OptionError
-from ..hub import DTYPES, Hub
+from ..errors import AudioError, HubError
+from ..hub import Hub
 from ..lanes import Lane
+from ..options import check_dtype
 from ..specs import StackSpec
 from .identity import file_name, identity
 from .manifest import Manifest, Utterance
@@ -57,6 +58,7 @@ def evaluate(
     """
     if len({str(lane) for lane in lanes}) < len(lanes):
         raise HubError("A stack is named twice.", "Name stacks that differ, such as nano and nano dtype=bfloat16.")
+    check_dtype(dtype)
     specs = [lane.spec(hub) for lane in lanes]
     warnings = [_checked(hub, lane, spec) for lane, spec in zip(lanes, specs, strict=True)]
     reports = []
@@ -81,8 +83,6 @@ def evaluate(
 
 def _checked(hub: Hub, lane: Lane, spec: StackSpec) -> tuple[str, ...]:
     """The warnings of a lane that can be loaded. Raises: ContractError, OptionError, WeightsError."""
-    if lane.dtype not in (None, *DTYPES):
-        raise OptionError(f"There is no dtype {lane.dtype!r} here.", f"Choose one of {', '.join(DTYPES)}.")
     fit = hub.check(spec)
     fit.require(str(lane))
     return fit.warnings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..builtin.canary_qwen import BASE_LLM, CHECKPOINT
 from ..errors import HubError
 from ..families.family import Family
-from ..hub import DTYPES
+from ..options import check_dtype
 from ..protocols import Build
 from ..specs import StackSpec, Stage
 from ..weights import Checkpoint
@@ -45,8 +45,7 @@ class Subject:
         self.spec = hub.stack(stack)
         self.device = device
         self.dtype = dtype or self.spec.dtype
-        if self.dtype not in DTYPES:
-            raise HubError(f"There is no dtype {self.dtype!r} here.", f"Choose one of {', '.join(DTYPES)}.")
+        check_dtype(self.dtype)
         self.llm = hub.components(self.spec)[Stage.LLM]
 
     @cached_property

@@ -11,8 +11,9 @@ import gradio as gr
 
 from ..comparison import MAX_LANES, MIN_LANES
 from ..errors import HubError
-from ..hub import DTYPES, Hub
+from ..hub import Hub
 from ..lanes import Lane
+from ..options import DTYPES
 from ..specs import Stage
 from .compare_forms import PRESETS, PROMPT, PROMPT_AUDIO, LaneForm, known_options, numbered, preset
 from .picker import LABELS, fit_note, stack_note

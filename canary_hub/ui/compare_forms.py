@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import HubError, OptionError
-from ..hub import DTYPES, Hub
+from ..hub import Hub
 from ..lanes import Lane, parse_lane
+from ..options import check_dtype
 from ..specs import Stage
 
 MERGED, LIVE, INT8 = "canary/qwen3", "canary/qwen3-peft", "canary/qwen3-int8"
@@ -60,8 +61,7 @@ def visitors_lane(hub: Hub, text: str) -> Lane:
         raise OptionError(
             "Folders of weights cannot be chosen here.", "On the machine that has them, use `canary-hub compare`."
         )
-    if lane.dtype and lane.dtype not in DTYPES:
-        raise HubError(f"There is no dtype {lane.dtype!r} here.", f"Choose one of {', '.join(DTYPES)}.")
+    check_dtype(lane.dtype)
     return lane
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Sequence
 from concurrent.futures import TimeoutError as NotYet
-from pathlib import Path
 
 from ..background import in_background
+from ..download import downloaded_bytes
 from ..errors import HubError
 from ..hub import Hub
 from ..pipeline import Stack
@@ -51,22 +51,6 @@ def download_progress(missing: Sequence[WeightsRef]) -> str:
                 return f"Asking the Hugging Face Hub for {ref.repo}"
             return f"Downloading {ref.repo}: {here:.1f} of {ref.gib:.1f} GB"
     return ""
-
-
-def downloaded_bytes(ref: WeightsRef) -> int:
-    """Bytes of a repository in the Hugging Face cache, what is still arriving included."""
-    from huggingface_hub import constants
-
-    if ref.repo is None:
-        return 0
-    blobs = Path(constants.HF_HUB_CACHE) / f"models--{ref.repo.replace('/', '--')}" / "blobs"
-    total = 0
-    for file in blobs.iterdir() if blobs.is_dir() else ():
-        try:
-            total += file.stat().st_size
-        except OSError:  # renamed this moment
-            continue
-    return total
 
 
 def memory(stack: Stack) -> int:

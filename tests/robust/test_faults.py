@@ -667,7 +667,7 @@ def test_the_command_line_names_it_too(broken_hub: Hub, tmp_path: Path) -> None:
     arguments = ["--plugins-dir", str(tmp_path), "transcribe", str(CLIPS[0]), "--encoder", "broken/forward"]
     done = CliRunner().invoke(main, arguments, env={"CANARY_HUB_STEP_SECONDS": ""})
     assert done.exit_code == 1
-    assert "Error: broken/forward failed while running: ValueError: the dog ate it." in done.output
+    assert "broken/forward failed while running: ValueError: the dog ate it." in done.output
     assert "Traceback" not in done.output
 
 

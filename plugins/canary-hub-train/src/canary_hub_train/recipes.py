@@ -100,7 +100,7 @@ OPEN = Recipe(
         Phase("joint", 1_300, _OPEN, 1.5e-3, 0.0),
         # Most of the time goes here: less of espeak, which is easy, and more perturbed speakers.
         Phase("joint", 5_000, _AGAIN, 1.5e-3, 0.0, label="again"),
-        Phase("joint", 5_000, _FURTHER, 1.2e-3, 0.0, label="further"),
+        Phase("joint", 4_400, _FURTHER, 1.2e-3, 0.0, label="further"),
     ),
 )
 
