@@ -6,19 +6,28 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 
+from .errors import OptionError
 from .events import Answer
 from .faults import Patience, Worker, blamed, check_step
 from .protocols import ChatBackend
 from .specs import Options
 
+MAX_MESSAGE = 50_000
+"""Characters of a message: an hour of speech, and what fits Qwen3's context of 40,960 tokens."""
+
 
 def answers(llm: ChatBackend, id: str, message: str, options: Options, patience: Patience) -> Iterator[Answer]:
     """What the LLM backend `id` writes to a message, with the adapter off, token by token.
 
-    Raises: PluginError for what the backend does wrong.
+    Raises: OptionError for a message beyond `MAX_MESSAGE`; PluginError for what the backend does wrong.
     """
     import torch
 
+    if len(message) > MAX_MESSAGE:
+        raise OptionError(
+            f"This message has {len(message):,} characters; it may have {MAX_MESSAGE:,}.",
+            "Ask about a shorter part of the text.",
+        )
     with blamed(id, "reading the message"):
         called = llm.chat_options(options)
         ids = torch.tensor([llm.tokenize(llm.chat_segments(message))])

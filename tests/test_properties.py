@@ -309,7 +309,7 @@ def test_a_damaged_result_is_refused_or_comes_back(tmp_path: Path, data: st.Data
         opened = shared.open(shared.save(result).id)
         assert opened.result == result
         heading(opened)
-        body(result)
+        body(opened)
 
 
 ABOUT = st.fixed_dictionaries(

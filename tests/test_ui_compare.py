@@ -348,6 +348,11 @@ def test_an_export_opens_as_what_it_was(comparison, tmp_path):
     assert "a.json" in compare_results.status(moment)
 
 
+def test_a_file_too_large_to_draw_is_refused(tmp_path):
+    (tmp_path / "a.json").write_bytes(b" " * (compare_runs.MAX_SAVED + 1))
+    assert "more than 25 MB" in opened(str(tmp_path / "a.json"), "a.json").message
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"kind": "canary_hub comparison", "version": 1, "comparisons": []}']
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -17,7 +18,7 @@ from canary_hub.trace import (
     Trace,
     WordTrace,
 )
-from canary_hub.ui.details import details
+from canary_hub.ui.details import _places, details
 
 EVIL = "<script>alert(1)</script>\"'&"
 
@@ -77,6 +78,13 @@ def test_frames_words_and_tokens_point_at_their_time() -> None:
     token = next(a for _, a in page.tags if "ch-token" in (a.get("class") or ""))
     assert (token["data-seek"], token["data-from"], token["data-to"]) == ("10.160", "2", "6")
     assert len([1 for tag, a in page.tags if tag == "rect" and "data-seek" in a]) == 10
+
+
+def test_many_tokens_take_no_longer_than_their_number() -> None:
+    """A saved comparison may hold any number, and it is drawn while others wait."""
+    (segment,) = trace().segments
+    tokens = [replace(segment.tokens[0], frame=i) for i in range(40_000)]
+    assert len(_places(replace(segment, tokens=tokens))) == 40_000
 
 
 def test_unsure_tokens_are_marked_in_words_too() -> None:

@@ -60,7 +60,7 @@ def test_a_shared_result_is_shown_as_text(tmp_path: Path) -> None:
     shared = SharedResults(tmp_path)
     saved = shared.save(Result(BAD, 2.0, "nano", [SegmentResult(0, 2, BAD, 20, 3, 0.2)], {"audio": 0.1}, (BAD,)))
     found = shared.open(saved.id)
-    html = heading(found) + body(found.result)
+    html = heading(found) + body(found)
     assert "<img" not in html
     assert "&lt;img" in html
     assert f"result={saved.id}" in made(saved)

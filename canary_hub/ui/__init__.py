@@ -43,9 +43,10 @@ def build_demo(hub: Hub | None = None, stack: str | None = None, *, warm: bool =
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
     # Of so many runs gradio keeps times for its own page, and goes through all of them after each run: not 10,000.
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
-    from .uploads import own_folder
+    from .uploads import fetch_nothing, own_folder
 
     own_folder()  # before gradio asks where to keep uploads
+    fetch_nothing()
     from .loading import warm_up
     from .page import page
     from .zerogpu import load_all, on_zerogpu

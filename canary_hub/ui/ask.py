@@ -14,10 +14,12 @@ from ..errors import HubError, explain
 from ..hub import Hub
 from ..pipeline import Stack
 from ..specs import Stage
+from .limits import full
 from .loading import load
 from .picker import Picker
 from .results import status
 from .runs import Choice, Moment
+from .waiting import starting
 from .zerogpu import gpu
 
 MODEL = "model"
@@ -55,8 +57,14 @@ class Ask:
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         inputs = [self.text, self.question, *self.picker.inputs]
         outputs = [self.answer, self.summarise, self.actions, self.stop]
-        running: list[Any] = [
-            event(
+        running: list[Any] = []
+        for asks, ready in (
+            (self.summarise.click, SUMMARISE),
+            (self.actions.click, ACTIONS),
+            (self.question.submit, ""),
+        ):
+            asks(None, None, outputs, js=starting(2), queue=False, **private)
+            event = asks(
                 self._asking(ready),
                 inputs,
                 outputs,
@@ -65,15 +73,10 @@ class Ask:
                 concurrency_limit=1,
                 **private,
             )
-            for event, ready in (
-                (self.summarise.click, SUMMARISE),
-                (self.actions.click, ACTIONS),
-                (self.question.submit, ""),
-            )
-        ]
+            event.then(self._ended, [self.answer], outputs, queue=False, **private)  # after it was cancelled too
+            event.failure(self._turned_away, None, outputs, queue=False, **private)
+            running.append(event)
         self.stop.click(None, None, None, cancels=running, queue=False, **private)
-        for event in running:  # after it was cancelled too
-            event.then(lambda: self._buttons(False), None, outputs[1:], queue=False, **private)
         stack, llm = self.picker.stack, self.picker.components[Stage.LLM]
         for picked in (stack, llm):
             picked.change(self._follow, [stack, llm], [self.why, self.panel], queue=False, **private)
@@ -95,6 +98,15 @@ class Ask:
 
     def _buttons(self, busy: bool) -> list[Any]:
         return [gr.update(interactive=not busy), gr.update(interactive=not busy), gr.update(interactive=busy)]
+
+    def _ended(self, answer: str) -> list[Any]:
+        stopped = status(Moment("stopped", "Stopped.")) if "ch-busy" in (answer or "") else gr.skip()
+        return [stopped, *self._buttons(False)]
+
+    def _turned_away(self, request: gr.Request) -> list[Any]:
+        busy = full(request.request.app.get_blocks()._queue) if request.request else None
+        told = Moment("failed", busy or "It could not be asked.", "Try again in a while.")
+        return [status(told), *self._buttons(False)]
 
     def _asking(self, ready: str) -> Any:
         def ask(text: str, question: str, *values: Any) -> Iterator[list[Any]]:

@@ -179,9 +179,15 @@ class _Progress:
         return download_progress(self._missing[lane]) or "Loading"
 
 
+MAX_SAVED = 25 << 20
+"""Bytes of a saved comparison; an hour of speech in four lanes fits, with the details of some minutes."""
+
+
 def opened(path: str, name: str) -> CompareMoment:
     """A saved comparison as a moment; nothing runs. A file that is none is a moment too."""
     try:
+        if Path(path).stat().st_size > MAX_SAVED:
+            raise HubError(f"This file has more than {MAX_SAVED >> 20} MB.", "Export the comparison without details.")
         found = tuple(from_json(Path(path).read_bytes()))
         if not found:
             raise HubError("This file holds no comparison.", "Export a comparison as JSON first.")

@@ -20,9 +20,10 @@ from .compare_export import Export
 from .compare_runs import CompareMoment, opened, run_lanes
 from .compare_tables import measures
 from .details import side_by_side
+from .limits import full
 from .share import Share
-from .transcribe import EXAMPLE, ON_SEEK, SEEK, STARTING
-from .waiting import Waiting
+from .transcribe import EXAMPLE, ON_SEEK, SEEK
+from .waiting import Waiting, starting
 
 IN_TURN, AT_ONCE = "One after another", "At once"
 
@@ -32,6 +33,8 @@ class Shown(NamedTuple):
 
     audio: str | None
     moment: CompareMoment
+    which: int = 0
+    """The comparison that is shown, where a file held several."""
 
 
 class CompareTab:
@@ -137,7 +140,7 @@ class CompareTab:
         self.example.click(lambda: str(EXAMPLE), None, [self.audio], **QUIET)
         if self.waiting:
             self.waiting.listen(self.run.click)
-        self.run.click(None, None, [self.status, self.run, self.stop], js=STARTING, **QUIET)
+        self.run.click(None, None, [self.status, self.run, self.stop], js=starting(), **QUIET)
         running = self.run.click(
             self._run,
             [self.audio, self.reference, self.order, self.detailed, *self.cards.inputs],
@@ -148,11 +151,14 @@ class CompareTab:
             **private,
         )
         running.then(self._ended, [self.audio, self.last], shown, **QUIET)
+        running.failure(self._turned_away, [self.audio, self.last], shown, **QUIET)  # `then` does not follow
         self.stop.click(None, None, None, cancels=[running], **QUIET)
         self.audio.change(self._new_audio, [self.audio], shown, cancels=[running], **QUIET)
         self.open.upload(self._open, [self.open, self.audio], shown, cancels=[running], **QUIET)
         chosen = [self.which, self.against, self.last]
-        self.which.input(self._chosen, chosen, [self.status, self.lanes, self.measures, self.details], **QUIET)
+        self.which.input(
+            self._chosen, chosen, [self.status, self.lanes, self.measures, self.details, self.last], **QUIET
+        )
         self.against.input(self._against, chosen, [self.lanes], **QUIET)
         self.details.click(None, None, [self.audio], js=SEEK, **QUIET)
         if self.shared:
@@ -203,6 +209,12 @@ class CompareTab:
         moment = last.moment.stopped() if last.moment.state == "busy" else last.moment
         return [*self._show(moment, audio), Shown(audio, moment)]
 
+    def _turned_away(self, audio: str | None, last: Shown, request: gr.Request) -> list[Any]:
+        busy = full(request.request.app.get_blocks()._queue) if request.request else None
+        if busy is None:
+            return self._ended(audio, last)
+        return [*self._show(CompareMoment("failed", busy), audio), Shown(audio, CompareMoment())]
+
     def _new_audio(self, audio: str | None) -> list[Any]:
         return [*self._show(CompareMoment(), audio), Shown(audio, CompareMoment())]
 
@@ -216,13 +228,14 @@ class CompareTab:
 
     def _chosen(self, which: int, against: str, last: Shown) -> list[Any]:
         if not last.moment.comparisons:  # forgotten after an hour
-            return [gr.skip()] * 4
+            return [gr.skip()] * 5
         comparison = last.moment.comparisons[which]
         return [
             results.status(last.moment, which),
             results.transcripts(comparison, against),
             measures(comparison),
             _details(comparison),
+            last._replace(which=which),
         ]
 
     def _against(self, which: int, against: str, last: Shown) -> Any:
@@ -234,7 +247,7 @@ class CompareTab:
 def _to_share(last: Shown) -> tuple[Comparison | None, str | None]:
     found = last.moment.comparisons
     # A comparison that was opened from a file is not of the audio in the player.
-    return (found[0] if found else None), None if last.moment.opened else last.audio
+    return (found[last.which] if found else None), None if last.moment.opened else last.audio
 
 
 def _details(comparison: Comparison) -> str:

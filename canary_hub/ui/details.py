@@ -103,26 +103,27 @@ def _strip(segment: SegmentTrace) -> str:
                 f"{segment.frame_seconds * 1000:.0f} ms took the placeholder's place\">"
                 f"audio x {len(segment.frames)}{_band(segment, 18)}</span>"
             )
-    written = "".join(_written(segment, token) for token in segment.tokens)
+    places = _places(segment)
+    written = "".join(_written(token, places.get(token.frame, "")) for token in segment.tokens)
     return (
         f'<div class="ch-strip" role="group" aria-label="Prompt tokens">{"".join(chips)}</div>'
         f'<div class="ch-strip ch-new" role="group" aria-label="Written tokens">{written}</div>'
     )
 
 
-def _written(segment: SegmentTrace, token: TokenTrace) -> str:
+def _written(token: TokenTrace, place: str) -> str:
     sure = "" if token.probability >= UNSURE else " ch-unsure"
     title = f"id {token.id}, probability {token.probability:.0%}, entropy {token.entropy:.1f} bits"
-    return f'<button type="button" class="ch-chip ch-token{sure}" title="{title}"{_place(segment, token)}>' + (
+    return f'<button type="button" class="ch-chip ch-token{sure}" title="{title}"{place}>' + (
         f"{_piece(token.piece)}<small>{token.probability:.0%}</small></button>"
     )
 
 
-def _place(segment: SegmentTrace, token: TokenTrace) -> str:
-    if token.frame is None:
-        return ""
-    following = [t.frame for t in segment.tokens if t.frame is not None and t.frame > token.frame]
-    return _frames_at(segment, token.frame, min(following, default=len(segment.frames)))
+def _places(segment: SegmentTrace) -> dict[int | None, str]:
+    """Frame at which a token begins -> attributes of what reaches from there to the next one's."""
+    firsts = sorted({token.frame for token in segment.tokens if token.frame is not None})
+    stops = [*firsts[1:], len(segment.frames)]
+    return {first: _frames_at(segment, first, stop) for first, stop in zip(firsts, stops, strict=False)}
 
 
 def _frames_at(segment: SegmentTrace, first: int, stop: int) -> str:
@@ -221,8 +222,10 @@ def _image(rows: Sequence[Sequence[int]], height: int, label: str) -> str:
 
 
 def _tokens(segment: SegmentTrace) -> str:
+    places = _places(segment)
     rows = "".join(
-        f'<tr><td><button type="button" class="ch-seek"{_place(segment, token)}>{_piece(token.piece)}</button></td>'
+        f'<tr><td><button type="button" class="ch-seek"{places.get(token.frame, "")}>{_piece(token.piece)}</button>'
+        "</td>"
         f'<td class="ch-number">{token.probability:.1%}{"" if token.probability >= UNSURE else " (unsure)"}</td>'
         f'<td class="ch-number">{token.entropy:.2f}</td><td>'
         + ", ".join(f"{_piece(a.piece)} <small>{a.probability:.1%}</small>" for a in token.alternatives)

@@ -72,7 +72,8 @@ def _table(table: Table, words: Words) -> str:
     )
     if len(table.rows) <= LONG:
         return html
-    summary = f"Show {len(table.rows)} more: {escape(table.title)}"
+    named = f": {escape(table.title)}" if table.title and not table.title.startswith("...") else ""
+    summary = f"Show all {len(table.rows)} rows{named}"
     return f'<details class="ch-fold"><summary>{summary}</summary>{html}</details>'
 
 

@@ -20,8 +20,7 @@ from .explore_runs import HEARING, ExploreMoment, Key, computes, run_exploration
 from .explore_sections import shown
 from .results import seconds, status
 from .runs import Moment
-from .transcribe import STARTING
-from .waiting import Waiting
+from .waiting import Waiting, starting
 
 LOOK = "explore"
 """Concurrency id of what is shown at once: it computes nothing and does not wait for models."""
@@ -115,7 +114,7 @@ class ExploreTab:
         outputs = [self.status, self.sections, self.run, self.stop, self.buttons, self.clip, self.json, self.last]
         if self.waiting:
             self.waiting.listen(self.run.click)
-        self.run.click(None, None, [self.status, self.run, self.stop], js=STARTING, queue=False, **private)
+        self.run.click(None, None, [self.status, self.run, self.stop], js=starting(), queue=False, **private)
         running = self.run.click(
             self._run,
             [*key, self.last],

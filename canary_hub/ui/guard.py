@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .limits import visitor
@@ -35,13 +35,23 @@ PAGE_POLICY = "; ".join(
 """For the page: nothing goes to or comes from another host. Any page may embed it, so there are no frame-ancestors."""
 FILE_POLICY = "sandbox; default-src 'none'; media-src 'self'"
 """For uploads and downloads, which are a visitor's: opened as a page, they are nothing and may do nothing."""
-CLOSED = ("/gradio_api/deep_link", "/gradio_api/process_recording", "/gradio_api/proxy=", "/gradio_api/run-history")
-"""gradio's routes that this page does not use: the first two keep files that are never deleted; behind a local proxy
-the last gives the operator's Hugging Face token to whoever says "Host: localhost" (CVE-2026-134825)."""
+CLOSED = (
+    "/gradio_api/api/",  # another name of /run
+    "/gradio_api/deep_link",  # keeps files that are never deleted, as does
+    "/gradio_api/process_recording",
+    "/gradio_api/file/",  # an older name of /file=, which fetches addresses too
+    "/gradio_api/proxy=",
+    # Behind a local proxy it gives the operator's token to whoever says "Host: localhost" (CVE-2026-134825).
+    "/gradio_api/run-history",
+)
+"""gradio's routes that this page does not use."""
 FETCHING = ("/gradio_api/file=http:", "/gradio_api/file=https:")
 """gradio fetches public addresses for everybody; this page is no proxy."""
-COUNTED = ("/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/call/", "/gradio_api/run/", "/v1/audio")
+COUNTED = ("/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/call/", "/v1/audio")
 UPLOADS = ("/gradio_api/upload", "/v1/audio")
+LIGHT = "/gradio_api/run/"
+"""What the page asks by itself, as a visitor types or waits: nothing is computed, so many of them count as one."""
+LIGHT_FOR_ONE = 10
 
 
 class Guard:
@@ -52,6 +62,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, requests: Rate | None = None, bytes: Rate | None = None) -> None:
         self.app, self.requests, self.bytes = app, requests, bytes
+        self.light = requests and Rate(requests.most * LIGHT_FOR_ONE, requests.seconds)
 
     @classmethod
     def from_env(cls) -> Middleware:
@@ -68,14 +79,15 @@ class Guard:
         refusal = self._refusal(path, Request(scope))
         await (refusal or self.app)(scope, receive, _with_headers(path, send))
 
-    def _refusal(self, path: str, request: Request) -> PlainTextResponse | None:
+    def _refusal(self, path: str, request: Request) -> Response | None:
         plain = path.replace("//", "/")
         if plain.startswith(CLOSED) or plain.lower().startswith(FETCHING):
             return PlainTextResponse("This page does not offer that.", 403)
-        if request.method != "POST" or not path.startswith(COUNTED):
+        if request.method != "POST" or not path.startswith((*COUNTED, LIGHT)):
             return None
         who = visitor(request)
-        if self.requests is not None and (seconds := self.requests.wait(who)):
+        rate = self.light if path.startswith(LIGHT) else self.requests
+        if rate is not None and (seconds := rate.wait(who)):
             return _too_much("requests", seconds)
         if self.bytes is not None and path.startswith(UPLOADS):
             length = request.headers.get("content-length", "")
@@ -86,9 +98,10 @@ class Guard:
         return None
 
 
-def _too_much(what: str, seconds: int) -> PlainTextResponse:
+def _too_much(what: str, seconds: int) -> JSONResponse:
     message = f"These are more {what} than one visitor may send. Try again in {seconds} seconds."
-    return PlainTextResponse(message, 429, {"retry-after": str(seconds)})
+    # gradio's client shows one or the other; OpenAI's clients show what they find.
+    return JSONResponse({"error": message, "detail": message}, 429, {"retry-after": str(seconds)})
 
 
 def _with_headers(path: str, send: Send) -> Send:

@@ -39,7 +39,7 @@ def queued(demo: gr.Blocks, limits: QueueLimits) -> gr.Blocks:
     run enters it, in `gradio.queueing.Queue.push` (6.31), which every face (page, client, curl) goes through; its
     refusals are shown as they are.
     """
-    demo = demo.queue(max_size=limits.waiting)
+    demo = demo.queue(max_size=limits.waiting, api_open=False)  # open, POST /gradio_api/run goes past the queue
     queue: Any = demo._queue
     push, entering = queue.push, asyncio.Lock()
 

@@ -22,7 +22,7 @@ document.addEventListener("click", async (event) => {
     iframe: `<iframe src="${page}" allow="microphone; clipboard-write" width="100%" height="800" style="border: 0"></iframe>`,
     app: `<script type="module" src="https://gradio.s3-us-west-2.amazonaws.com/${window.gradio_config?.version}/gradio.js"><\/script>\n<gradio-app src="${location.origin}${location.pathname}"></gradio-app>`,
   };
-  const said = button.textContent;
+  const said = (button.dataset.said ??= button.textContent);
   try {
     await navigator.clipboard.writeText(code[button.dataset.embed] ?? page);
     button.textContent = "Copied";

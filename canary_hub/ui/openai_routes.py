@@ -102,7 +102,8 @@ async def _transcriptions(request: Request) -> Response:
 
 async def _run(request: Request, turns: Turns, asked: Asked) -> AsyncGenerator[Moment, None]:
     """The moments of the run over the upload, which is kept as a file meanwhile. Raises: Refusal, Busy, Gone."""
-    name = re.sub(r"[^\w.\- ]", "_", Path(asked.upload.filename or "").name)[-100:].strip(". ") or "audio"
+    name = re.sub(r"[^\w.\- ]", "_", Path(asked.upload.filename or "").name)
+    name = name.encode()[-200:].decode("utf-8", "ignore").strip(". ") or "audio"  # a name has at most 255 bytes
     with TemporaryDirectory(prefix="openai-", dir=own_folder()) as folder:
         audio = Path(folder) / name
         with audio.open("wb") as file:

@@ -7,7 +7,8 @@ document.addEventListener(
     const place = event.target.closest?.("[data-seek]");
     if (!place) return;
     window.canaryHub.seconds = Number(place.dataset.seek);
-    const player = place.closest("#compare") ? "#compare-speech" : "#speech";
+    const tab = ["compare", "shared"].find((id) => place.closest(`#${id}`));
+    const player = tab ? `#${tab}-speech` : "#speech";
     setTimeout(() => document.querySelector(`${player} button[aria-label="Play"]`)?.click(), 150);
   },
   true,

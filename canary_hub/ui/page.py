@@ -32,7 +32,7 @@ EMBED = """<details id="embed" class="ch-fold"><summary>Embed this page</summary
 iframe</button> <button type="button" class="ch-copy" data-embed="app">Copy gradio-app</button></p></details>"""
 
 PRIVACY = f"""<p class="ch-privacy">Audio stays on the machine that runs this page and is deleted from it
-within {2 * KEEP_SECONDS // 3600} hours. Nothing is tracked.</p>"""
+within {2 * KEEP_SECONDS // 3600} hours, unless you share it with a result. Nothing is tracked.</p>"""
 
 
 def page(hub: Hub, first: str) -> gr.Blocks:

@@ -47,28 +47,28 @@ def _figures(result: Result) -> str:
     return text
 
 
-def segments(found: Mapping[int, SegmentResult]) -> str:
-    """A table of finished segments; a click on a time plays from there."""
+def segments(found: Mapping[int, SegmentResult], heard: bool = True) -> str:
+    """A table of finished segments; a click on a time plays from there, where the audio is at hand (`heard`)."""
     if not found:
         return ""
-    rows = "".join(_segment(found[i]) for i in sorted(found))
+    rows = "".join(_segment(found[i], heard) for i in sorted(found))
     return (
         '<div class="ch-scroll"><table class="ch-table ch-segments">'
-        "<caption>Segments. Click a time to hear it.</caption>"
+        f"<caption>Segments.{' Click a time to hear it.' if heard else ''}</caption>"
         '<thead><tr><th scope="col">Time</th><th scope="col">Text</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
 
-def _segment(segment: SegmentResult) -> str:
+def _segment(segment: SegmentResult, heard: bool) -> str:
     note = remark(segment)
     mark = f'<div class="ch-warning">{escape(note)}</div>' if note else ""
     text = escape(segment.text) or '<span class="ch-quiet">(no text)</span>'
-    return (
-        f'<tr><td><button type="button" class="ch-seek" data-seek="{segment.start:.3f}" '
-        f'aria-label="Play from {clock(segment.start)}">{clock(segment.start)} to {clock(segment.end)}</button></td>'
-        f"<td>{text}{mark}</td></tr>"
-    )
+    time = f"{clock(segment.start)} to {clock(segment.end)}"
+    if heard:
+        place = f'data-seek="{segment.start:.3f}" aria-label="Play from {clock(segment.start)}"'
+        time = f'<button type="button" class="ch-seek" {place}>{time}</button>'
+    return f"<tr><td>{time}</td><td>{text}{mark}</td></tr>"
 
 
 def remark(segment: SegmentResult) -> str:

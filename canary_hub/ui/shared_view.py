@@ -64,7 +64,7 @@ class SharedView:
                 path = save_bytes_to_cache(found.audio.read_bytes(), "speech.flac", self.audio.GRADIO_CACHE)
                 subtitles = captions(found.result) if isinstance(found.result, Result) else None
                 audio = gr.Audio(path, visible=True, subtitles=subtitles)
-            return [gr.update(visible=True), heading(found), audio, body(found.result), id]
+            return [gr.update(visible=True), heading(found), audio, body(found), id]
         except Exception as error:
             failed = results.status(Moment("failed", *explain(error)))
             return [gr.update(visible=True), failed, gr.Audio(visible=False), "", ""]
@@ -91,8 +91,9 @@ def heading(found: Opened) -> str:
     )
 
 
-def body(result: Result | Comparison) -> str:
+def body(found: Opened) -> str:
     """The result as the tab that made it shows it."""
+    result = found.result
     if isinstance(result, Comparison):
         traces = [
             (f"Lane {number}", lane.trace)
@@ -104,7 +105,7 @@ def body(result: Result | Comparison) -> str:
     return (
         results.status(moment)
         + f'<p class="ch-text">{escape(result.text)}</p>'
-        + results.segments(dict(enumerate(result.segments)))
+        + results.segments(dict(enumerate(result.segments)), heard=found.audio is not None)
         + results.stages(moment, {})
         + details(result.trace)
     )

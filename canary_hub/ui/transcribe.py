@@ -21,7 +21,7 @@ from .limits import full
 from .picker import Picker, component_pickers, prompt_fields, stack_picker
 from .runs import Moment, transcribe
 from .share import Share
-from .waiting import Waiting
+from .waiting import Waiting, starting
 
 ON_SEEK = "element.addEventListener('click', (e) => e.target.closest('[data-seek]') && trigger('click'))"
 SEEK = "() => ({__type__: 'update', playback_position: window.canaryHub.seconds})"
@@ -33,14 +33,6 @@ SENTENCE = EXAMPLE.with_name("sentence.flac")
 """A sentence, spoken by the same voice."""
 
 IDLE = '<div class="ch-status ch-idle" role="status">The transcript appears here.</div>'
-
-
-STARTING = """() => [
-  '<div class="ch-status ch-busy" role="status"><strong>Waiting for its turn</strong></div>',
-  {__type__: "update", interactive: false},
-  {__type__: "update", interactive: true},
-]"""
-"""Runs in the browser alone, at the click: others may be before this visitor in the queue."""
 
 
 class Shown(NamedTuple):
@@ -138,7 +130,7 @@ class TranscribeTab:
         self.example.click(lambda: str(EXAMPLE), None, [self.audio], queue=False, **private)
         self.sentence.click(lambda: str(SENTENCE), None, [self.audio], queue=False, **private)
         self.video.upload(lambda path: path, [self.video], [self.audio], queue=False, **private)
-        self.run.click(None, None, [self.status, self.run, self.stop], js=STARTING, queue=False, **private)
+        self.run.click(None, None, [self.status, self.run, self.stop], js=starting(), queue=False, **private)
         running = self.run.click(
             self._run,
             [self.audio, self.detailed, *self.picker.inputs],

@@ -14,6 +14,16 @@ LOOK = "() => ({__type__: 'update', active: true})"
 """Runs in the browser alone, at the click that asks for a run."""
 
 
+def starting(buttons: int = 1) -> str:
+    """JavaScript for the click that asks for a run, since others may be before this visitor in the queue.
+
+    It fills a status line, switches off so many buttons, and switches on the one to stop with.
+    """
+    off, on = (f"{{__type__: 'update', interactive: {word}}}" for word in ("false", "true"))
+    line = '<div class="ch-status ch-busy" role="status"><strong>Waiting for its turn</strong></div>'
+    return f"() => [{', '.join([repr(line), *[off] * buttons, on])}]"
+
+
 class Waiting:
     """A line that tells how many runs come before a visitor's own, while there are any."""
 

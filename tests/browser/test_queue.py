@@ -23,6 +23,45 @@ def test_a_run_that_is_turned_away_is_told_and_can_be_tried_again(watched, statu
     watched.complaints.clear()  # the browser's own line about the refusal
 
 
+def test_a_comparison_that_is_turned_away_can_be_tried_again(watched):
+    page = watched.page
+    page.get_by_role("tab", name="Compare").click()
+    page.set_input_files("#compare-speech input[type=file]", SPEECH)
+    page.wait_for_selector("#compare-run:not([disabled])")
+    page.route("**/queue/join*", lambda route: route.fulfill(status=400, json={"detail": "You have 2 runs waiting."}))
+    page.click("#compare-run")
+    page.get_by_text("You have 2 runs").first.wait_for()
+    page.wait_for_selector("#compare-run:not([disabled])")
+    assert "Waiting" not in page.inner_text("#compare-status")
+    watched.complaints.clear()
+
+
+def test_a_question_that_waits_can_be_stopped_and_one_turned_away_is_told(watched, browser):
+    page = watched.page
+    watched.upload(SPEECH)
+    watched.run()
+    other = type(watched)(browser, watched.url)
+    other.upload(SPEECH)
+    other.pick("stack", "Endless")
+    other.page.click("#run")
+    other.page.wait_for_function("() => document.querySelector('#transcript textarea').value")
+    page.click("#ask > button")
+    page.click("#ask-summarise")
+    page.get_by_text("Busy: 1 run comes before yours.").wait_for()
+    assert "Waiting for its turn" in page.inner_text("#answer")
+    page.click("#ask-stop")
+    page.wait_for_selector("#answer .ch-stopped")
+    page.wait_for_selector("#ask-summarise:not([disabled])")
+    other.page.click("#stop")
+    other.page.wait_for_selector("#run:not([disabled])")
+    other.context.close()
+    page.route("**/queue/join*", lambda route: route.fulfill(status=400, json={"detail": "You have 2 runs waiting."}))
+    page.click("#ask-summarise")
+    page.wait_for_selector("#answer .ch-failed")
+    page.wait_for_selector("#ask-summarise:not([disabled])")
+    watched.complaints.clear()
+
+
 def test_a_run_that_waits_is_told_how_many_come_before_it(watched, browser):
     page = watched.page
     other = type(watched)(browser, watched.url)

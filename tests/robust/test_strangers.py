@@ -105,8 +105,19 @@ def test_lanes_and_links_of_a_visitor_name_no_folders(client: httpx.Client) -> N
         assert "root:" not in client.get("/", params={"v": "1", "result": id}).text
 
 
-def test_the_server_fetches_nothing_for_a_visitor(client: httpx.Client) -> None:
+def test_the_server_fetches_nothing_for_a_visitor(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradio import processing_utils, route_utils, routes
+
     asked = []
+
+    async def fetched(url: str, *rest: object) -> None:
+        asked.append(url)
+
+    # What gradio itself refuses on the loopback, it would do for a public host.
+    for module in (processing_utils, route_utils, routes):
+        for name in ("async_ssrf_protected_get", "secure_url_stream_response"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, fetched)
 
     class Inside(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -117,11 +128,15 @@ def test_the_server_fetches_nothing_for_a_visitor(client: httpx.Client) -> None:
     inside = HTTPServer(("127.0.0.1", 0), Inside)
     threading.Thread(target=inside.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{inside.server_port}/secret.flac"
-    for payload in ({"path": url, "meta": FILE}, {"path": "x.flac", "url": url, "meta": FILE}, url):
-        assert "event: complete" not in call(client, "transcribe", [payload, "nano"])
-    for route in ("file=", "file/", "proxy=", "/file="):
-        assert client.get(f"/gradio_api/{route}{url}").status_code >= 400
-    assert client.get("/gradio_api/file=https://example.com/a.flac").status_code == 403
+    public = "https://example.com/a.flac"
+    for where in (url, public):
+        for payload in ({"path": where, "meta": FILE}, {"path": "x.flac", "url": where, "meta": FILE}, where):
+            for api in ("transcribe", "inspect"):
+                assert "event: complete" not in call(client, api, [payload, "nano"])
+        for route in ("file=", "file/", "proxy=", "/file="):
+            assert client.get(f"/gradio_api/{route}{where}").status_code >= 400
+    assert client.get(f"/gradio_api/file={public}").status_code == 403
+    assert client.get(f"/gradio_api/file/{public}").status_code == 403
     inside.shutdown()
     assert asked == []
 
@@ -239,6 +254,10 @@ def test_requests_and_uploads_of_one_visitor_are_limited(monkeypatch: pytest.Mon
     assert two.post("/v1/audio/transcriptions", content=b"x" * 600).status_code == 200
     assert two.post("/gradio_api/upload", content=iter([b"x"])).status_code == 411
     assert [one.post("/gradio_api/queue/join").status_code for _ in range(4)] == [200, 200, 200, 429]
+    refused = one.post("/gradio_api/queue/join").json()
+    assert "Try again in" in refused["error"] == refused["detail"]
+    light = [one.post("/gradio_api/run/predict").status_code for _ in range(51)]  # what the page asks by itself
+    assert light == [200] * 50 + [429]
     assert two.post("/gradio_api/call/transcribe").status_code == 200
     assert one.get("/gradio_api/queue/data").status_code == 200
 
@@ -257,6 +276,16 @@ def test_a_rate_forgets_in_time() -> None:
     rate.wait("c")
     assert list(rate._spent) == ["c"]
     assert rate.wait("c", 5) == 60
+
+
+def test_nothing_runs_past_the_queue(client: httpx.Client) -> None:
+    path = upload(client, "three.flac", CLIP.read_bytes())
+    data = {"data": [{"path": path, "meta": FILE}, "nano"]}
+    for route in ("run", "api"):
+        for api in ("transcribe", "inspect", "compare"):
+            for end in ("", "/"):
+                answer = client.post(f"/gradio_api/{route}/{api}{end}", json=data, follow_redirects=True)
+                assert answer.status_code in (403, 404), (route, api, answer.text)
 
 
 def test_sharing_is_limited_per_visitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

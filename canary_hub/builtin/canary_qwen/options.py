@@ -13,10 +13,6 @@ DEFAULT_BEFORE = "Transcribe the following: "
 """The model card's wording, which Canary-Qwen was trained with."""
 
 
-MAX_MESSAGE = 50_000
-"""Characters of a chat message: an hour of speech, and what fits Qwen3's context of 40,960 tokens."""
-
-
 class ChatPromptCall(Options):
     """What may be said around the audio; the model card's wording by default."""
 

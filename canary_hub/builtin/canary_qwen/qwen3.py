@@ -14,14 +14,13 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from ...causal_lm.backend import AdapterBackend, MergedLinears
 from ...causal_lm.chat_tokenizer import ChatTokenizer
 from ...cpu import ATTENTION, speed_up_single_rows
-from ...errors import OptionError, WeightsError
+from ...errors import WeightsError
 from ...protocols import Build, Segment, Text
 from ...specs import WeightsRef
 from ...weights import Checkpoint, TensorFiles, assign
 from . import BASE_LLM, CHECKPOINT
 from .checkpoint import open_checkpoint
 from .layout import EMBEDDINGS, llm_name, lora_names, lora_scaling, lora_targets, size, text
-from .options import MAX_MESSAGE
 from .prompts import user_message
 
 
@@ -30,12 +29,7 @@ class Qwen3Backend(AdapterBackend):
     generation config also stops at pad)."""
 
     def chat_segments(self, message: str) -> list[Segment]:
-        """A user message as a chat prompt without audio. Raises: OptionError for one beyond `MAX_MESSAGE`."""
-        if len(message) > MAX_MESSAGE:
-            raise OptionError(
-                f"This message has {len(message):,} characters; it may have {MAX_MESSAGE:,}.",
-                "Ask about a shorter part of the text.",
-            )
+        """A user message as a chat prompt without audio."""
         return user_message([Text(message)])
 
 
