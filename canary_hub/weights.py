@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,10 @@ class Checkpoint:
     def __init__(self, ref: WeightsRef, resolvers: Iterable[Resolver] = ()) -> None:
         self.ref = ref
         self._resolvers = tuple(resolvers)
+
+    def with_files(self, files: tuple[str, ...]) -> Checkpoint:
+        """The same repository or folder, asked for other files, looked up in the same places."""
+        return Checkpoint(replace(self.ref, files=files, gib=None), self._resolvers)
 
     @property
     def name(self) -> str:

@@ -6,8 +6,6 @@ model.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -17,7 +15,7 @@ from ...cpu import ATTENTION, speed_up_single_rows
 from ...errors import WeightsError
 from ...protocols import Build, Segment, Text
 from ...specs import WeightsRef
-from ...weights import Checkpoint, TensorFiles, assign
+from ...weights import TensorFiles, assign
 from . import BASE_LLM, CHECKPOINT
 from .checkpoint import open_checkpoint
 from .layout import EMBEDDINGS, llm_name, lora_names, lora_scaling, lora_targets, size, text
@@ -64,9 +62,7 @@ def embeddings(build: Build, files: TensorFiles) -> torch.Tensor:
     """(V, H), from the checkpoint, else from the base LLM's own weights. Raises: WeightsError."""
     if EMBEDDINGS in files:
         return files.tensor(EMBEDDINGS)
-    ref = build.weights[BASE_LLM].ref
-    base = Checkpoint(replace(ref, files=WeightsRef.files, gib=None)) if ref.repo else build.weights[BASE_LLM]
-    table = base.tensors().tensor("model.embed_tokens.weight")
+    table = build.weights[BASE_LLM].with_files(WeightsRef.files).tensors().tensor("model.embed_tokens.weight")
     config, file = build.weights[BASE_LLM].config, "base LLM config"
     wanted = [size(config, "vocab_size", file), size(config, "hidden_size", file)]
     if list(table.shape) != wanted:
