@@ -52,7 +52,7 @@ def test_the_example_clips_of_the_page_are_transcribed(nano: Stack) -> None:
     from canary_hub.ui.transcribe import EXAMPLE, SENTENCE
 
     assert nano.transcribe(EXAMPLE).text == "three one four one five nine"
-    assert jiwer.wer("we walked along the river and came home before it was dark", nano.transcribe(SENTENCE).text) < 0.2
+    assert nano.transcribe(SENTENCE).text == "the children were playing in the garden when the rain began"
 
 
 def test_it_listens(nano: Stack) -> None:

@@ -5,8 +5,8 @@ based noise estimation", ICASSP 2000), then a Wiener gain is applied where the p
 patch of time and frequency, stands little above it. noisereduce was tried: it sets its threshold from the
 whole clip, speech included, which on clips of a few seconds removes speech too.
 
-Word errors of the first nano, which knew little but digits, on 80 strings of synthetic ones in percent, without -> with:
-white noise at 0 dB 28 -> 22, a fan at 0 dB 33 -> 20, pink noise at 5 dB 7 -> 5, next to no noise 0.6 -> 0.3. Noise that
+Word errors of the first nano, which knew little but digits, on 80 synthetic strings in percent, without -> with: white
+noise at 0 dB 28 -> 22, a fan at 0 dB 33 -> 20, pink noise at 5 dB 7 -> 5, next to no noise 0.6 -> 0.3. Noise that
 swells is made worse (20 -> 25), voices in the background are left (72 -> 71).
 """
 

@@ -59,6 +59,35 @@ def test_resuming_equals_not_stopping(job: Job, tmp_path: Path, monkeypatch: pyt
         assert torch.equal(one[name], two[name]), name
 
 
+def test_an_averaged_phase_ends_with_the_mean_of_before_and_after(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = short(job, tmp_path / "sizes").recipe.phases
+
+    def trained(name: str, *phases: recipes.Phase) -> dict[str, torch.Tensor]:
+        one = short(job, tmp_path / name)
+        one = replace(one, recipe=replace(one.recipe, phases=phases))
+        while not train(one):
+            pass
+        return weights(one)
+
+    more = replace(first, label="more")
+    before, after = trained("before", first), trained("after", first, more)
+    real, calls = Trainer._share, 0
+
+    def stop_in_the_middle(self: Trainer, parameters: list[torch.nn.Parameter]) -> bool:
+        nonlocal calls
+        calls += 1
+        return real(self, parameters) or calls == 6
+
+    monkeypatch.setattr(Trainer, "_share", stop_in_the_middle)
+    mean = trained("mean", first, replace(more, averaged=True))
+    assert calls == 8
+    for name, value in mean.items():
+        if value.is_floating_point():
+            assert torch.equal(value, (before[name] + after[name]) / 2), name
+
+
 def test_a_state_of_another_recipe_is_refused(job: Job) -> None:
     quick = replace(job, recipe=replace(job.recipe, phases=job.recipe.phases[:1]))
     assert train(quick)
