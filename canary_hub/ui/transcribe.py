@@ -71,9 +71,9 @@ class TranscribeTab:
         )
         with gr.Row(elem_classes="ch-buttons"):
             self.example = gr.Button("Try digits", size="sm", min_width=90, elem_id="example")
-            self.sentence = gr.Button("Try a sentence", size="sm", min_width=90, elem_id="sentence")
+            self.sentence = gr.Button("Try a phrase", size="sm", min_width=90, elem_id="sentence")
             self.video = gr.UploadButton(
-                "Use a video file", size="sm", min_width=90, file_types=["video", ".mkv"], elem_id="video"
+                "Use a video", size="sm", min_width=90, file_types=["video", ".mkv"], elem_id="video"
             )
         self.picker: Picker = stack_picker(self.hub, first)
         with gr.Row(elem_classes="ch-buttons"):

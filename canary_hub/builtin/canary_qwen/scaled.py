@@ -1,7 +1,7 @@
 """Component canary/scaled: canary/linear times a factor, a probe of how much the LLM minds the size of what it hears.
 
 Qwen3 normalises (RMSNorm) what each layer reads, but adds it to the residual stream as it is. nano's word
-errors on 80 strings of digits, in percent: 0.6 from 0.8 to 1.25, 1 at 0.25, 1.4 at 2, 17 at 4, 100 at 0.
+errors on 80 strings of digits, in percent: none from 0.5 to 1.25, 1 at 2, 10 at 4, 23 at 0.25, 100 at 0.
 """
 
 from __future__ import annotations
