@@ -36,10 +36,10 @@ class Progress:
 
 
 class StateFile:
-    """`state.pt` in a folder: weights, optimizer, random state, progress."""
+    """`state.pt` in a folder: weights, optimizer, random state, progress. `before.pt`: weights kept for later."""
 
     def __init__(self, folder: Path, recipe: str) -> None:
-        self.path, self.recipe = folder / "state.pt", recipe
+        self.path, self.before, self.recipe = folder / "state.pt", folder / "before.pt", recipe
         self._saved = time.monotonic()
 
     @property
@@ -59,6 +59,16 @@ class StateFile:
         with beside(self.path) as part:
             torch.save(state, part)
         self._saved = time.monotonic()
+
+    def keep_weights(self, model: nn.Module) -> None:
+        """Keeps the weights as they are now for `kept_weights`."""
+        with beside(self.before) as part:
+            torch.save(model.state_dict(), part)
+
+    def kept_weights(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """What `keep_weights` kept last."""
+        kept: dict[str, torch.Tensor] = torch.load(self.before, map_location=device, weights_only=True)
+        return kept
 
     def read(self, device: torch.device) -> dict[str, Any] | None:
         """The saved state, or None where there is none.

@@ -17,8 +17,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from canary_hub.files import beside
-
 from . import losses
 from .data import Speech, Steps
 from .digits import Recordings
@@ -182,8 +180,7 @@ class Trainer:
     def _phase(self, phase: Phase) -> bool:
         """Trains one phase; False when stopped before its end (the state is saved then)."""
         if phase.averaged and self.progress.step == 0 and self.rank == 0:
-            with beside(self._before) as part:
-                torch.save(self.model.state_dict(), part)
+            self.file.keep_weights(self.model)
         copying = phase.name == "copy"
         trained = _TRAINED.get(phase.name, ("encoder.", "char_head.", "token_head.", "phone_head."))
         weights = [weight for name, weight in self.model.named_parameters() if name.startswith(trained)]
@@ -224,13 +221,8 @@ class Trainer:
                 return False
         return True
 
-    @property
-    def _before(self) -> Path:
-        """The weights at the start of a phase that is averaged."""
-        return self.job.state / "before.pt"
-
     def _average(self) -> None:
-        before = torch.load(self._before, map_location=self.device, weights_only=True)
+        before = self.file.kept_weights(self.device)
         after = self.model.state_dict()
         mean = {name: (before[name] + x) / 2 if x.is_floating_point() else x for name, x in after.items()}
         self.model.load_state_dict(mean)
