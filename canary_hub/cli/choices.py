@@ -53,8 +53,7 @@ load_options = _with(_LOAD)
 def hub_of(ctx: click.Context, **given: Any) -> Hub:
     """The hub for the plugin choices given to the command, or to `canary-hub` before it."""
     choice = {**(ctx.obj or {}), **{key: value for key, value in given.items() if value}}
-    allow, block = choice.get("allow_plugin") or None, choice.get("block_plugin") or None
-    return Hub(choice.get("plugins_dir"), allow=allow, block=block)
+    return Hub(choice.get("plugins_dir"), allow=choice.get("allow_plugin"), block=choice.get("block_plugin"))
 
 
 def plugin_choice(given: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from ..audio import Waveform
+    from ..events import Event
     from ..pipeline import Stack
     from ..trace import Result
 
@@ -224,21 +225,20 @@ def _transcribe_group(
     known = {(i, n): part for i, one in enumerate(group) if one.partial for n, part in one.partial.segments.items()}
     left = list(group)
     failure: HubError | None = None
-    try:
-        for event in stack.run(waves, audio_seconds=seconds, details=details, known=known):
-            if isinstance(event, SegmentDone):
-                progress.advance(bar, event.result.end - event.result.start)
-                partial = group[event.file].partial
-                if partial and (event.file, event.segment) not in known:
-                    partial.add(event.segment, event.result)
-            elif isinstance(event, Done):
-                one = group[event.file]
-                if one.partial and not one.finished:
-                    one.partial.finish(event.result)
-                left.remove(one)
-                yield one, one.finished or event.result
-    except HubError as error:
-        failure = error
+    for event in _or_failure(stack.run(waves, audio_seconds=seconds, details=details, known=known)):
+        if isinstance(event, HubError):
+            failure = event
+        elif isinstance(event, SegmentDone):
+            progress.advance(bar, event.result.end - event.result.start)
+            partial = group[event.file].partial
+            if partial and (event.file, event.segment) not in known:
+                partial.add(event.segment, event.result)
+        elif isinstance(event, Done):
+            one = group[event.file]
+            if one.partial and not one.finished:
+                one.partial.finish(event.result)
+            left.remove(one)
+            yield one, one.finished or event.result
     for one in group:
         one.wave = None
     if failure and len(group) == 1:
@@ -246,3 +246,11 @@ def _transcribe_group(
     elif failure:
         for one in left:
             yield from _transcribe_group(stack, [one], details, progress, bar)
+
+
+def _or_failure(events: Iterator[Event]) -> Iterator[Event | HubError]:
+    """The events of a run, and last what it failed with."""
+    try:
+        yield from events
+    except HubError as error:
+        yield error

@@ -14,7 +14,7 @@ from ..errors import HubError, explain
 from ..hub import Hub
 from ..pipeline import Stack
 from ..specs import Stage
-from .limits import full
+from .limits import turned_away
 from .loading import load
 from .picker import Picker
 from .results import status
@@ -104,7 +104,7 @@ class Ask:
         return [stopped, *self._buttons(False)]
 
     def _turned_away(self, request: gr.Request) -> list[Any]:
-        busy = full(request.request.app.get_blocks()._queue) if request.request else None
+        busy = turned_away(request)
         told = Moment("failed", busy or "It could not be asked.", "Try again in a while.")
         return [status(told), *self._buttons(False)]
 

@@ -20,7 +20,7 @@ from .compare_export import Export
 from .compare_runs import CompareMoment, opened, run_lanes
 from .compare_tables import measures
 from .details import side_by_side
-from .limits import full
+from .limits import turned_away
 from .share import Share
 from .transcribe import EXAMPLE, ON_SEEK, SEEK
 from .waiting import Waiting, starting
@@ -210,7 +210,7 @@ class CompareTab:
         return [*self._show(moment, audio), Shown(audio, moment)]
 
     def _turned_away(self, audio: str | None, last: Shown, request: gr.Request) -> list[Any]:
-        busy = full(request.request.app.get_blocks()._queue) if request.request else None
+        busy = turned_away(request)
         if busy is None:
             return self._ended(audio, last)
         return [*self._show(CompareMoment("failed", busy), audio), Shown(audio, CompareMoment())]

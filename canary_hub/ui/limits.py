@@ -70,6 +70,11 @@ def full(queue: Any) -> str | None:
     )
 
 
+def turned_away(request: gr.Request) -> str | None:
+    """What to say after the queue of the request's page took no run: that it is full, if that is why."""
+    return full(request.request.app.get_blocks()._queue) if request.request else None
+
+
 def retry_seconds(queue: Any) -> int:
     """Whole seconds until a place in the queue is likely to be free: as long as a run takes, at most a minute."""
     times = queue.process_time_per_fn.values()

@@ -17,7 +17,7 @@ from . import results
 from .ask import MODEL, Ask
 from .details import details
 from .downloads import Downloads
-from .limits import full
+from .limits import turned_away
 from .picker import Picker, component_pickers, prompt_fields, stack_picker
 from .runs import Moment, transcribe
 from .share import Share
@@ -191,7 +191,7 @@ class TranscribeTab:
         return [*self._show(moment, None), Shown(audio, moment)]
 
     def _turned_away(self, audio: str | None, last: Shown, request: gr.Request) -> list[Any]:
-        busy = full(request.request.app.get_blocks()._queue) if request.request else None
+        busy = turned_away(request)
         if busy is None:
             return self._ended(audio, last)
         return [*self._show(Moment("failed", busy), None), Shown(audio, Moment())]

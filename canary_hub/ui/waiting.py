@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import gradio as gr
@@ -21,7 +22,7 @@ def starting(buttons: int = 1) -> str:
     """
     off, on = (f"{{__type__: 'update', interactive: {word}}}" for word in ("false", "true"))
     line = '<div class="ch-status ch-busy" role="status"><strong>Waiting for its turn</strong></div>'
-    return f"() => [{', '.join([repr(line), *[off] * buttons, on])}]"
+    return f"() => [{', '.join([json.dumps(line), *[off] * buttons, on])}]"
 
 
 class Waiting:

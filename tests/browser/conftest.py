@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chromium import chromium
 
 PLUGINS = Path(__file__).parent / "plugins"
 AUDIO = Path(__file__).parents[1] / "oracle" / "set_a" / "audio"
 SPEECH = AUDIO / "speech.wav"
-BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -38,24 +38,13 @@ def endless_steps():
 @pytest.fixture(scope="session")
 def browser() -> Iterator[object]:
     """Headless Chromium whose microphone plays speech.wav."""
-    from playwright import sync_api as playwright
-
-    path = next((path for path in BROWSERS if Path(path).exists()), None)
-    with playwright.sync_playwright() as session:
-        if path is None and not Path(session.chromium.executable_path).exists():
-            pytest.skip("there is no Chromium: apt install chromium, or playwright install chromium")
-        chromium = session.chromium.launch(
-            executable_path=path,
-            args=[
-                "--no-sandbox",
-                "--use-fake-ui-for-media-stream",
-                "--use-fake-device-for-media-stream",
-                f"--use-file-for-fake-audio-capture={SPEECH}",
-                "--disable-background-networking",
-            ],
-        )
-        yield chromium
-        chromium.close()
+    with chromium(
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={SPEECH}",
+        "--disable-background-networking",
+    ) as opened:
+        yield opened
 
 
 class Watched:

@@ -81,7 +81,8 @@ def test_a_run_that_waits_is_told_how_many_come_before_it(watched, browser):
 def test_a_full_queue_says_so_beside_the_button(watched, monkeypatch):
     from canary_hub.ui import transcribe
 
-    monkeypatch.setattr(transcribe, "full", lambda queue: "Busy: the queue is full, this would be number 65 in it.")
+    told = "Busy: the queue is full, this would be number 65 in it."
+    monkeypatch.setattr(transcribe, "turned_away", lambda request: told)
     page = watched.page
     watched.upload(SPEECH)
     page.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "Busy"}))

@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from chromium import chromium
 
 from canary_hub import Hub
 
 CLIP = Path(__file__).parents[1] / "digits" / "three.flac"
-BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 RUN = "window.__pwned=(window.__pwned||0)+1"
 EVIL = (
     f"<script>{RUN}</script>"
@@ -124,15 +124,8 @@ def page_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright import sync_api as playwright
-
-    path = next((path for path in BROWSERS if Path(path).exists()), None)
-    with playwright.sync_playwright() as session:
-        if path is None and not Path(session.chromium.executable_path).exists():
-            pytest.skip("there is no Chromium: apt install chromium, or playwright install chromium")
-        chromium = session.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with chromium() as opened:
+        yield opened
 
 
 class Visit:

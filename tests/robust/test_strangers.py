@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,6 +18,11 @@ import pytest
 
 from canary_hub import Hub
 from canary_hub.errors import HubError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
@@ -403,12 +409,6 @@ def test_an_error_inside_tells_a_visitor_nothing_of_the_machine() -> None:
 
 
 def test_the_licence_of_every_dependency_is_listed() -> None:
-    import sys
-
-    if sys.version_info < (3, 11):
-        pytest.skip("tomllib came with Python 3.11")
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     optional = [needs for extra, needs in project["optional-dependencies"].items() if extra != "test"]
     listed = (ROOT / "docs" / "licences.md").read_text("utf-8").lower().replace("_", "-")
