@@ -65,6 +65,10 @@ def test_json_and_the_texts(client, speech):
     assert ask(client, speech, response_format="vtt").startswith("WEBVTT\n\n00:00:00.000 --> 00:00:0")
 
 
+def test_a_long_name_in_letters_of_several_bytes_is_cut(client, speech):
+    assert ask(client, ("語" * 120 + ".flac", *speech[1:])).text == speech[2].text
+
+
 def test_verbose_json_has_segments_and_words_where_they_are_asked_for(client, speech):
     result = speech[2]
     plain = ask(client, speech, response_format="verbose_json")

@@ -14,9 +14,9 @@ from canary_hub.lanes import Lane, parse_lane
 from canary_hub.scoring import NORMALISERS, errors, word_diff
 from canary_hub.specs import Stage
 from canary_hub.trace import Frame, PromptToken, SegmentResult, SegmentTrace, Trace, WordTrace
-from canary_hub.ui import compare_forms, compare_results, compare_runs, compare_tables
+from canary_hub.ui import compare_forms, compare_results, compare_runs, compare_tab, compare_tables
 from canary_hub.ui.compare_forms import PRESETS, LaneForm, known_options, numbered, preset, visitors_lane
-from canary_hub.ui.compare_runs import opened, run_lanes
+from canary_hub.ui.compare_runs import CompareMoment, opened, run_lanes
 from canary_hub.ui.details import side_by_side
 from canary_hub.ui.transcribe import EXAMPLE
 
@@ -351,6 +351,13 @@ def test_an_export_opens_as_what_it_was(comparison, tmp_path):
 def test_a_file_too_large_to_draw_is_refused(tmp_path):
     (tmp_path / "a.json").write_bytes(b" " * (compare_runs.MAX_SAVED + 1))
     assert "more than 25 MB" in opened(str(tmp_path / "a.json"), "a.json").message
+
+
+def test_of_several_comparisons_the_one_that_is_shown_is_shared(comparison):
+    other = replace(comparison, file="other.wav")
+    shown = compare_tab.Shown("a.wav", CompareMoment("done", comparisons=(comparison, other)))
+    assert compare_tab._to_share(shown) == (comparison, "a.wav")
+    assert compare_tab._to_share(shown._replace(which=1)) == (other, "a.wav")
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,8 @@ def test_the_page_and_its_embedding_are_copied(watched):
     page.click("[data-copy-link='']")
     page.wait_for_function("document.querySelector(\"[data-copy-link='']\").textContent == 'Copied'")
     assert page.evaluate("navigator.clipboard.readText()") == page.url
+    page.click("[data-copy-link='']")  # while it says so
+    page.wait_for_function("document.querySelector(\"[data-copy-link='']\").textContent == 'Copy link'")
     page.click("#embed > summary")
     page.click("[data-embed=iframe]")
     page.wait_for_function("document.querySelector('[data-embed=iframe]').textContent == 'Copied'")
@@ -129,6 +131,13 @@ def test_a_result_is_shared_opened_and_deleted(watched, fresh, with_audio):
     assert other.inner_text("#shared-body .ch-text") == watched.text
     assert other.locator("#shared-body .ch-lane").count() == 1
     assert other.locator("#shared-speech").count() == int(with_audio)
+    assert other.locator("#shared-body .ch-segments button").count() == int(with_audio)
+    if with_audio:
+        play = "document.querySelector('#shared-speech button[aria-label=\"Play\"]')"
+        other.wait_for_function(play)
+        other.evaluate(f"{play}.addEventListener('click', () => {{ window.played = true }})")
+        other.click("#shared-body .ch-segments button")
+        other.wait_for_function("window.played")
     assert other.is_hidden("#run")
     assert link.removeprefix("?") in other.url
     other.click("#shared-delete > button")
