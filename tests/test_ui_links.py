@@ -56,6 +56,14 @@ def test_nothing_changed_is_the_stack_alone(picker: Picker) -> None:
     assert picker.lane([widget.value for widget in picker.inputs]) == Lane("nano")
 
 
+def test_a_stack_whose_parts_are_on_their_way_is_that_stack_alone(picker: Picker) -> None:
+    before = values_of(picker, picker.show(parse_lane("nano llm=canary/qwen3-peft adapter=false")))
+    now = ["canary-qwen-2.5b", *before[1:]]
+    assert picker.lane(now) == Lane("canary-qwen-2.5b")
+    picked = picker._part_picked(*now[: len(picker.parts)])
+    assert all(update == gr.skip() for update in picked), "what comes with the parts must not be overwritten"
+
+
 def test_a_shared_result_is_shown_as_text(tmp_path: Path) -> None:
     shared = SharedResults(tmp_path)
     saved = shared.save(Result(BAD, 2.0, "nano", [SegmentResult(0, 2, BAD, 20, 3, 0.2)], {"audio": 0.1}, (BAD,)))

@@ -30,10 +30,6 @@ COMMANDS = {
 """Command -> the module of this package that defines it, imported when it is needed."""
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if value}
-
-
 class _Commands(click.Group):
     """Own commands by name from `COMMANDS`, the rest from plugins; HubErrors become plain messages."""
 
@@ -50,7 +46,7 @@ class _Commands(click.Group):
         return super().get_command(ctx, cmd_name)
 
     def _take_plugin_commands(self, ctx: click.Context) -> None:
-        ctx.obj = ctx.obj or _given(ctx.params)
+        ctx.obj = ctx.obj or dict(ctx.params)
         added = click.Group("plugins")
         hub_of(ctx).plugins.add_commands(added)
         self.commands = dict(added.commands)
@@ -78,4 +74,4 @@ class _Commands(click.Group):
 @click.pass_context
 def main(ctx: click.Context, /, **plugin_choice: Any) -> None:
     """Try, take apart and compare speech-LLMs of the Canary-Qwen kind."""
-    ctx.obj = _given(plugin_choice)
+    ctx.obj = plugin_choice

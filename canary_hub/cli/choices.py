@@ -52,7 +52,7 @@ load_options = _with(_LOAD)
 
 def hub_of(ctx: click.Context, **given: Any) -> Hub:
     """The hub for the plugin choices given to the command, or to `canary-hub` before it."""
-    choice = {**(ctx.obj or {}), **{key: value for key, value in given.items() if value}}
+    choice = {key: value for options in (ctx.obj or {}, given) for key, value in options.items() if value}
     return Hub(choice.get("plugins_dir"), allow=choice.get("allow_plugin"), block=choice.get("block_plugin"))
 
 

@@ -17,6 +17,7 @@ from ..specs import Stage
 from .limits import turned_away
 from .loading import load
 from .picker import Picker
+from .quiet import PRIVATE, QUIET
 from .results import status
 from .runs import Choice, Moment
 from .waiting import starting
@@ -54,7 +55,6 @@ class Ask:
 
     def listen(self) -> None:
         """Wire the buttons; the panel follows the LLM that is picked."""
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         inputs = [self.text, self.question, *self.picker.inputs]
         outputs = [self.answer, self.summarise, self.actions, self.stop]
         running: list[Any] = []
@@ -63,7 +63,7 @@ class Ask:
             (self.actions.click, ACTIONS),
             (self.question.submit, ""),
         ):
-            asks(None, None, outputs, js=starting(2), queue=False, **private)
+            asks(None, None, outputs, js=starting(2), **QUIET)
             event = asks(
                 self._asking(ready),
                 inputs,
@@ -71,15 +71,15 @@ class Ask:
                 trigger_mode="once",
                 concurrency_id=MODEL,
                 concurrency_limit=1,
-                **private,
+                **PRIVATE,
             )
-            event.then(self._ended, [self.answer], outputs, queue=False, **private)  # after it was cancelled too
-            event.failure(self._turned_away, None, outputs, queue=False, **private)
+            event.then(self._ended, [self.answer], outputs, **QUIET)  # after it was cancelled too
+            event.failure(self._turned_away, None, outputs, **QUIET)
             running.append(event)
-        self.stop.click(None, None, None, cancels=running, queue=False, **private)
+        self.stop.click(None, None, None, cancels=running, **QUIET)
         stack, llm = self.picker.stack, self.picker.components[Stage.LLM]
         for picked in (stack, llm):
-            picked.change(self._follow, [stack, llm], [self.why, self.panel], queue=False, **private)
+            picked.change(self._follow, [stack, llm], [self.why, self.panel], **QUIET)
 
     def _can(self, stack: str, llm: str) -> bool:
         return self.hub.registry.stack(stack).chat and self.hub.registry.component(llm, Stage.LLM).chat

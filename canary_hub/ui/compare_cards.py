@@ -17,13 +17,12 @@ from ..options import DTYPES
 from ..specs import Stage
 from .compare_forms import PRESETS, PROMPT, PROMPT_AUDIO, LaneForm, known_options, numbered, preset
 from .picker import LABELS, fit_note, stack_note
+from .quiet import PICKED, QUIET
 from .runs import Choice
-
-QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
 
 class Card:
-    """The widgets of one lane."""
+    """The widgets of one lane; `parts_of` is hidden, as in picker.py."""
 
     def __init__(self, hub: Hub, number: int, form: LaneForm, shown: bool) -> None:
         self.number = number
@@ -38,6 +37,7 @@ class Card:
             self.stack = gr.Dropdown(
                 stacks, value=form.stack, label="Stack", filterable=len(stacks) > 8, elem_id=f"{name}-stack"
             )
+            self.parts_of = gr.Textbox(form.stack, visible=False)
             with gr.Accordion("Parts", open=False, elem_id=f"{name}-parts") as self.parts:
                 self.components = {
                     stage: gr.Dropdown(
@@ -80,7 +80,7 @@ class Card:
     @property
     def inputs(self) -> list[Any]:
         """What makes its form."""
-        return [self.stack, *self.components.values(), self.dtype, self.typed]
+        return [self.stack, self.parts_of, *self.components.values(), self.dtype, self.typed]
 
     @property
     def told(self) -> list[Any]:
@@ -145,9 +145,9 @@ class Cards:
         """Keep notes and lines in step with what is picked, and the cards with the buttons."""
         everything = self.outputs
         for i, card in enumerate(self.cards):
-            card.stack.input(self._stack_picked, [card.stack], [*card.inputs[1:], *card.told], **QUIET)
+            card.stack.input(self._stack_picked, [card.stack], [*card.inputs[1:], *card.told], **PICKED)
             for picked in (*card.components.values(), card.dtype):
-                picked.input(self._picked, card.inputs, card.told, **QUIET)
+                picked.input(self._picked, card.inputs, card.told, **PICKED)
             for typed in (card.typed.submit, card.typed.blur):
                 typed(self._typed, card.inputs, [*card.inputs, *card.told], **QUIET)
             copied = card.duplicate.click(self._duplicate(i), self.inputs, everything, **QUIET)
@@ -159,18 +159,25 @@ class Cards:
     def _forms(self, values: Sequence[Any]) -> list[LaneForm]:
         count, rest = values[0], values[1:]
         width = len(self.cards[0].inputs)
-        return [_form(rest[i * width : (i + 1) * width]) for i in range(count)]
+        return [self._form(rest[i * width : (i + 1) * width]) for i in range(count)]
+
+    def _form(self, values: Sequence[Any]) -> LaneForm:
+        """From the values of `Card.inputs`."""
+        stack, parts_of, *components, dtype, typed = values
+        if stack != parts_of:
+            return LaneForm.of(self.hub, Lane(stack))
+        return LaneForm(stack, dict(zip(LABELS, components, strict=True)), dtype or "", typed or "")
 
     def _stack_picked(self, stack: str) -> list[Any]:
         form = LaneForm.of(self.hub, Lane(stack))
         return [*_values(form)[1:], *self._told(form)]
 
     def _picked(self, *values: Any) -> list[Any]:
-        return self._told(_form(values))
+        return self._told(self._form(values))
 
     def _typed(self, *values: Any) -> list[Any]:
         """Components, a dtype or a whole lane that were typed among the options move to their own fields."""
-        form = _form(values)
+        form = self._form(values)
         with suppress(HubError):  # the note says what is wrong with it
             form = LaneForm.of(self.hub, form.lane(self.hub))
         fields = [gr.skip() if new == old else new for new, old in zip(_values(form), values, strict=True)]
@@ -210,13 +217,8 @@ def _grouped(number: int) -> str:
     )
 
 
-def _form(values: Sequence[Any]) -> LaneForm:
-    """From the values of `Card.inputs`."""
-    return LaneForm(values[0], dict(zip(LABELS, values[1:6], strict=True)), values[6] or "", values[7] or "")
-
-
 def _values(form: LaneForm) -> list[Any]:
-    return [form.stack, *(form.components[stage] for stage in LABELS), form.dtype, form.typed]
+    return [form.stack, form.stack, *(form.components[stage] for stage in LABELS), form.dtype, form.typed]
 
 
 def _second(hub: Hub, stack: str) -> LaneForm:

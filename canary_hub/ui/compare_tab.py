@@ -15,14 +15,15 @@ from ..hub import Hub
 from ..shared_results import SharedResults
 from . import compare_results as results
 from .ask import MODEL
-from .compare_cards import QUIET, Cards
+from .compare_cards import Cards
 from .compare_export import Export
 from .compare_runs import CompareMoment, opened, run_lanes
 from .compare_tables import measures
 from .details import side_by_side
 from .limits import turned_away
+from .quiet import PICKED, PRIVATE, QUIET
 from .share import Share
-from .transcribe import EXAMPLE, ON_SEEK, SEEK
+from .transcribe import EXAMPLE, ON_SEEK, SEEK, playable
 from .waiting import Waiting, starting
 
 IN_TURN, AT_ONCE = "One after another", "At once"
@@ -123,7 +124,6 @@ class CompareTab:
 
     def _listen(self) -> None:
         """Wire it up; `_ended` sets the end of a run once more, as in transcribe.py."""
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         shown = [
             self.status,
             self.lanes,
@@ -137,7 +137,7 @@ class CompareTab:
             self.last,
         ]
         self.cards.listen()
-        self.example.click(lambda: str(EXAMPLE), None, [self.audio], **QUIET)
+        self.example.click(lambda: playable(EXAMPLE, self.audio), None, [self.audio], **QUIET)
         if self.waiting:
             self.waiting.listen(self.run.click)
         self.run.click(None, None, [self.status, self.run, self.stop], js=starting(), **QUIET)
@@ -148,7 +148,7 @@ class CompareTab:
             trigger_mode="once",
             concurrency_id=MODEL,
             concurrency_limit=1,
-            **private,
+            **PRIVATE,
         )
         running.then(self._ended, [self.audio, self.last], shown, **QUIET)
         running.failure(self._turned_away, [self.audio, self.last], shown, **QUIET)  # `then` does not follow
@@ -157,9 +157,9 @@ class CompareTab:
         self.open.upload(self._open, [self.open, self.audio], shown, cancels=[running], **QUIET)
         chosen = [self.which, self.against, self.last]
         self.which.input(
-            self._chosen, chosen, [self.status, self.lanes, self.measures, self.details, self.last], **QUIET
+            self._chosen, chosen, [self.status, self.lanes, self.measures, self.details, self.last], **PICKED
         )
-        self.against.input(self._against, chosen, [self.lanes], **QUIET)
+        self.against.input(self._against, chosen, [self.lanes], **PICKED)
         self.details.click(None, None, [self.audio], js=SEEK, **QUIET)
         if self.shared:
             self.share.listen(self.last, _to_share)

@@ -11,6 +11,7 @@ from gradio.processing_utils import save_bytes_to_cache
 
 from ..formats import FORMATS, cues, to_srt, to_vtt
 from ..trace import Result
+from .quiet import QUIET
 from .runs import Moment
 
 LINE_CHARS, LINES = 42, 2
@@ -43,9 +44,7 @@ class Downloads:
                 self._prepare,
                 [last, self.chars, self.lines],
                 [self.group, audio, self.trace, *self.buttons],
-                queue=False,
-                show_progress="hidden",
-                api_visibility="private",
+                **QUIET,
             )
 
     def _prepare(self, last: tuple[str | None, Moment], chars: int, lines: int) -> list[Any]:

@@ -18,6 +18,7 @@ from ..hub import Hub
 from .ask import MODEL
 from .explore_runs import HEARING, ExploreMoment, Key, computes, run_exploration
 from .explore_sections import shown
+from .quiet import PRIVATE, QUIET
 from .results import seconds, status
 from .runs import Moment
 from .waiting import Waiting, starting
@@ -109,12 +110,11 @@ class ExploreTab:
 
     def _listen(self) -> None:
         """Wire it up; `_ended` sets the end of a run once more, as in transcribe.py."""
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         key = [self.stack, self.which, self.audio]
         outputs = [self.status, self.sections, self.run, self.stop, self.buttons, self.clip, self.json, self.last]
         if self.waiting:
             self.waiting.listen(self.run.click)
-        self.run.click(None, None, [self.status, self.run, self.stop], js=starting(), queue=False, **private)
+        self.run.click(None, None, [self.status, self.run, self.stop], js=starting(), **QUIET)
         running = self.run.click(
             self._run,
             [*key, self.last],
@@ -122,7 +122,7 @@ class ExploreTab:
             trigger_mode="once",
             concurrency_id=MODEL,
             concurrency_limit=1,
-            **private,
+            **PRIVATE,
         )
         looking = gr.on(
             [self.stack.input, self.which.input, self.audio.change],
@@ -133,11 +133,11 @@ class ExploreTab:
             cancels=[running],
             concurrency_id=LOOK,
             concurrency_limit=4,
-            **private,
+            **PRIVATE,
         )
         for ends in (running.then, running.failure, looking.failure):
-            ends(self._ended, [*key, self.last], outputs, queue=False, **private)
-        self.stop.click(None, None, None, cancels=[running], queue=False, **private)
+            ends(self._ended, [*key, self.last], outputs, **QUIET)
+        self.stop.click(None, None, None, cancels=[running], **QUIET)
 
     def _look(self, stack: str, name: str | None, audio: str | None, last: Shown) -> Iterator[list[Any]]:
         """Something else was chosen: what was shown before is shown again, what needs no model at once."""

@@ -13,6 +13,7 @@ from ..hub import Hub
 from ..links import Link, View, describe, from_query, known, to_query
 from .compare_forms import LaneForm
 from .compare_tab import AT_ONCE, IN_TURN, CompareTab
+from .quiet import QUIET
 from .results import status
 from .runs import Moment
 from .shared_view import SharedView
@@ -22,7 +23,6 @@ SHOW = "(query) => window.canaryHub.showLink(query)"
 """Runs in the browser alone: puts the query string into the address bar."""
 RESTORED = "() => { window.canaryHub.restored = true; }"
 """Runs in the browser alone: from now on the address follows the page; until then the page follows the address."""
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 class Permalink:

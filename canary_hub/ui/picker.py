@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..options import build_and_call
 from ..specs import ComponentSpec, StackSpec, Stage
 from . import fields
 from .loading import to_download
+from .quiet import PICKED
 from .results import size
 from .runs import Choice
 
@@ -39,10 +40,15 @@ class Panel:
 
 @dataclass
 class Picker:
-    """The widgets, and how their values make a `Choice`."""
+    """The widgets, and how their values make a `Choice`.
+
+    parts_of: hidden; the stack whose parts are shown. A stack that was just picked comes before its parts, which the
+        server has to send first: until then those shown are another stack's, and not meant.
+    """
 
     hub: Hub
     stack: gr.Dropdown
+    parts_of: gr.Textbox
     note: gr.HTML
     components: dict[Stage, gr.Dropdown] = field(default_factory=dict)
     fit: Any = None
@@ -56,8 +62,8 @@ class Picker:
 
     @property
     def parts(self) -> list[Any]:
-        """The stack, its five components, and the segmenter where there is a choice."""
-        return [self.stack, *self.components.values(), *([self.segmenter] if self.segmenter else [])]
+        """The stack, whose parts are shown, its five components, and the segmenter where there is a choice."""
+        return [self.stack, self.parts_of, *self.components.values(), *([self.segmenter] if self.segmenter else [])]
 
     @property
     def widgets(self) -> list[Any]:
@@ -66,21 +72,23 @@ class Picker:
 
     def choice(self, values: Sequence[Any]) -> Choice:
         """The values of `inputs` as a choice. Raises: OptionError."""
-        stack, components, segmenter = self._picked(values)
+        picked = self._picked(values)
         entered = iter(values[len(self.parts) :])
         options = {}
         for panel in self.panels:
             for option in panel.fields:
                 value = next(entered)
-                if components.get(panel.spec.stage) == panel.spec.id:
+                if picked.components.get(panel.spec.stage) == panel.spec.id:
                     options[f"{panel.spec.stage.value}.{option.name}"] = option.read(value)
-        return Choice(stack, components, options, segmenter)
+        return replace(picked, options=options)
 
-    def _picked(self, values: Sequence[Any]) -> tuple[str, dict[Stage, str], str | None]:
+    def _picked(self, values: Sequence[Any]) -> Choice:
         """Stack, components and segmenter from values that begin with those of `parts`."""
-        ids = zip(self.components, values[1:], strict=False)
-        segmenter = values[len(self.parts) - 1] if self.segmenter else None
-        return values[0], {stage: id for stage, id in ids if id}, segmenter
+        stack, parts_of, *ids = values[: len(self.parts)]
+        if stack != parts_of:
+            return Choice(stack)
+        segmenter = ids.pop() if self.segmenter else None
+        return Choice(stack, {stage: id for stage, id in zip(self.components, ids, strict=True) if id}, {}, segmenter)
 
     def lane(self, values: Sequence[Any]) -> Lane:
         """The values of `inputs` as a lane that says only what differs from the stack. Raises: OptionError."""
@@ -126,20 +134,21 @@ class Picker:
         if self.segmenter:
             dropdowns.append(spec.segmenter)
         fit = fit_note(self.hub, Choice(lane.stack, lane.components, segmenter=lane.segmenter))
-        return [lane.stack, stack_note(self.hub, spec), fit, *dropdowns, *shown, *values]
+        return [lane.stack, stack_note(self.hub, spec), fit, lane.stack, *dropdowns, *shown, *values]
 
     def listen(self) -> None:
         """Keep everything in step with the stack and the components picked."""
         groups = [panel.group for panel in self.panels]
-        quiet: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
-        self.stack.input(lambda name: self.show(Lane(name))[1:], [self.stack], self.outputs[1:], **quiet)
-        for dropdown in self.parts[1:]:
-            dropdown.input(self._part_picked, self.parts, [self.fit, *groups], **quiet)
+        self.stack.input(lambda name: self.show(Lane(name))[1:], [self.stack], self.outputs[1:], **PICKED)
+        for dropdown in self.parts[2:]:
+            dropdown.input(self._part_picked, self.parts, [self.fit, *groups], **PICKED)
 
     def _part_picked(self, *values: str) -> list[Any]:
-        stack, components, segmenter = self._picked(values)
-        shown = [gr.update(visible=self.chosen(components, panel)) for panel in self.panels]
-        return [fit_note(self.hub, Choice(stack, components, segmenter=segmenter)), *shown]
+        picked = self._picked(values)
+        if not picked.components:  # another stack's are on their way
+            return [gr.skip()] * (1 + len(self.panels))
+        shown = [gr.update(visible=self.chosen(picked.components, panel)) for panel in self.panels]
+        return [fit_note(self.hub, picked), *shown]
 
     def chosen(self, components: Mapping[Stage, str], panel: Panel) -> bool:
         """Whether a panel's component is picked, and has options to show."""
@@ -150,8 +159,9 @@ def stack_picker(hub: Hub, first: str) -> Picker:
     """Draw the stack dropdown and the line under it."""
     choices = [(spec.title or spec.name, spec.name) for spec in hub.registry.stacks.values()]
     stack = gr.Dropdown(choices, value=first, label="Stack", filterable=len(choices) > 8, elem_id="stack")
+    parts_of = gr.Textbox(first, visible=False)
     note = gr.HTML(stack_note(hub, hub.registry.stack(first)), elem_id="stack-note")
-    return Picker(hub, stack, note)
+    return Picker(hub, stack, parts_of, note)
 
 
 def component_pickers(picker: Picker, first: str) -> None:

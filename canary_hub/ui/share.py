@@ -17,6 +17,7 @@ from ..links import Link, to_query
 from ..shared_results import Saved, SharedResults
 from ..trace import Result
 from .limits import visitor
+from .quiet import PRIVATE
 from .rates import Rate, rate_from_env
 from .results import status
 from .runs import Moment
@@ -64,8 +65,7 @@ class Share:
             [last, self.audio],
             [self.made],
             trigger_mode="once",
-            show_progress="hidden",
-            api_visibility="private",
+            **PRIVATE,
         )
 
 

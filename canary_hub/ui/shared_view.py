@@ -17,6 +17,7 @@ from . import compare_results, results
 from .compare_tables import measures
 from .details import details, side_by_side
 from .downloads import captions
+from .quiet import QUIET
 from .runs import Moment
 from .transcribe import ON_SEEK, SEEK
 
@@ -51,9 +52,8 @@ class SharedView:
 
     def listen(self) -> None:
         """Wire the key, and the times to the player."""
-        private: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        self.key.submit(self._delete, [self.id, self.key], [self.told, self.audio, self.body], **private)
-        self.body.click(None, None, [self.audio], js=SEEK, **private)
+        self.key.submit(self._delete, [self.id, self.key], [self.told, self.audio, self.body], **QUIET)
+        self.body.click(None, None, [self.audio], js=SEEK, **QUIET)
 
     def opened(self, id: str) -> list[Any]:
         """The outputs for the result with that id, or what is wrong with the link."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
 
 from ..errors import explain
 from ..hub import Hub
@@ -19,6 +20,7 @@ from .details import details
 from .downloads import Downloads
 from .limits import turned_away
 from .picker import Picker, component_pickers, prompt_fields, stack_picker
+from .quiet import PRIVATE, QUIET
 from .runs import Moment, transcribe
 from .share import Share
 from .waiting import Waiting, starting
@@ -33,6 +35,12 @@ SENTENCE = EXAMPLE.with_name("sentence.flac")
 """A sentence, spoken by the same voice."""
 
 IDLE = '<div class="ch-status ch-idle" role="status">The transcript appears here.</div>'
+
+
+def playable(clip: Path, audio: gr.Audio) -> str:
+    """A copy for the player: gradio sends the package's own files only if the server was started in a folder above."""
+    path: str = save_bytes_to_cache(clip.read_bytes(), clip.name, audio.GRADIO_CACHE)
+    return path
 
 
 class Shown(NamedTuple):
@@ -110,7 +118,6 @@ class TranscribeTab:
         What is shown at the end of a run is set once more after it (`_ended`), from what the run left in
         `self.last`: when a run is cancelled, a late moment of it may arrive after the answer to the click.
         """
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         shown = [
             self.status,
             self.text,
@@ -127,10 +134,10 @@ class TranscribeTab:
             ask = self.ask
             self.waiting.listen(self.run.click, ask.summarise.click, ask.actions.click, ask.question.submit)
         self.ask.listen()
-        self.example.click(lambda: str(EXAMPLE), None, [self.audio], queue=False, **private)
-        self.sentence.click(lambda: str(SENTENCE), None, [self.audio], queue=False, **private)
-        self.video.upload(lambda path: path, [self.video], [self.audio], queue=False, **private)
-        self.run.click(None, None, [self.status, self.run, self.stop], js=starting(), queue=False, **private)
+        self.example.click(lambda: playable(EXAMPLE, self.audio), None, [self.audio], **QUIET)
+        self.sentence.click(lambda: playable(SENTENCE, self.audio), None, [self.audio], **QUIET)
+        self.video.upload(lambda path: path, [self.video], [self.audio], **QUIET)
+        self.run.click(None, None, [self.status, self.run, self.stop], js=starting(), **QUIET)
         running = self.run.click(
             self._run,
             [self.audio, self.detailed, *self.picker.inputs],
@@ -138,18 +145,18 @@ class TranscribeTab:
             trigger_mode="once",
             concurrency_id=MODEL,
             concurrency_limit=1,
-            **private,
+            **PRIVATE,
         )
-        ended = running.then(self._ended, [self.audio, self.last], shown, queue=False, **private)
+        ended = running.then(self._ended, [self.audio, self.last], shown, **QUIET)
         # What the queue turns away ends too, and `then` does not follow.
-        running.failure(self._turned_away, [self.audio, self.last], shown, queue=False, **private)
+        running.failure(self._turned_away, [self.audio, self.last], shown, **QUIET)
         self.downloads.listen(self.last, self.audio, ended)
         if self.shared:
             self.share.listen(self.last, lambda shown: (shown.moment.result, shown.audio))
-        self.stop.click(None, None, None, cancels=[running], queue=False, **private)
-        self.audio.change(self._new_audio, [self.audio], shown, cancels=[running], queue=False, **private)
+        self.stop.click(None, None, None, cancels=[running], **QUIET)
+        self.audio.change(self._new_audio, [self.audio], shown, cancels=[running], **QUIET)
         for timed in (self.segments, self.details):
-            timed.click(None, None, [self.audio], js=SEEK, queue=False, **private)
+            timed.click(None, None, [self.audio], js=SEEK, **QUIET)
 
     def _run(self, audio: str | None, detailed: bool, *values: Any) -> Iterator[list[Any]]:
         before = None
@@ -178,7 +185,7 @@ class TranscribeTab:
             results.stages(moment, self.titles) if switched else same,
             gr.update(interactive=not busy) if switched else same,
             gr.update(interactive=busy) if switched else same,
-            gr.update(visible=False) if before is None else same,
+            gr.update(visible=False) if before is None and moment.result is None else same,
             details(moment.result.trace if moment.result else None) if switched else same,
         ]
 

@@ -8,11 +8,14 @@ from collections.abc import Callable
 import gradio as gr
 
 from .limits import runs_before
+from .quiet import QUIET
 
 LOOK_EVERY = 2.0
-"""Seconds between two looks; the first one decides whether there is anything to wait for."""
+"""Seconds between two looks."""
 LOOK = "() => ({__type__: 'update', active: true})"
 """Runs in the browser alone, at the click that asks for a run."""
+WAITS = "() => !!document.querySelector('.ch-waits')"
+"""Runs in the browser before a look: whether a run has not begun. It may be on its way to the queue yet."""
 
 
 def starting(buttons: int = 1) -> str:
@@ -21,7 +24,7 @@ def starting(buttons: int = 1) -> str:
     It fills a status line, switches off so many buttons, and switches on the one to stop with.
     """
     off, on = (f"{{__type__: 'update', interactive: {word}}}" for word in ("false", "true"))
-    line = '<div class="ch-status ch-busy" role="status"><strong>Waiting for its turn</strong></div>'
+    line = '<div class="ch-status ch-busy ch-waits" role="status"><strong>Waiting for its turn</strong></div>'
     return f"() => [{', '.join([json.dumps(line), *[off] * buttons, on])}]"
 
 
@@ -31,24 +34,24 @@ class Waiting:
     def __init__(self, demo: gr.Blocks) -> None:
         self.demo = demo
         self.line = gr.HTML("", elem_id="waiting", visible=False)
+        waits = gr.Checkbox(visible=False)
         self.timer = gr.Timer(LOOK_EVERY, active=False)
         self.timer.tick(
             self._look,
-            None,
+            [waits],
             [self.line, self.timer],
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
+            js=WAITS,
+            **QUIET,
         )
 
     def listen(self, *starts: Callable[..., object]) -> None:
         """Look from each of these events on."""
         for start in starts:
-            start(None, None, [self.timer], js=LOOK, queue=False, show_progress="hidden", api_visibility="private")
+            start(None, None, [self.timer], js=LOOK, **QUIET)
 
-    def _look(self, request: gr.Request) -> tuple[object, object]:
+    def _look(self, waits: bool, request: gr.Request) -> tuple[object, object]:
         before = runs_before(self.demo._queue, request.session_hash or "")
-        return gr.update(value=words(before), visible=bool(before)), gr.Timer(active=before is not None)
+        return gr.update(value=words(before), visible=bool(before)), gr.Timer(active=waits or before is not None)
 
 
 def words(before: int | None) -> str:
