@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright import sync_api as playwright
+
+TIMEOUT = 60_000  # ms: two cores serve, draw two pages and run other tests
+playwright.expect.set_options(timeout=TIMEOUT)
 
 PLACES = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
@@ -15,8 +19,6 @@ PLACES = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chr
 @contextmanager
 def chromium(*arguments: str) -> Iterator[Any]:
     """A browser; what asks for one is skipped where there is none: pip cannot bring it."""
-    from playwright import sync_api as playwright
-
     path = next((path for path in PLACES if Path(path).exists()), None)
     with playwright.sync_playwright() as session:
         if path is None and not Path(session.chromium.executable_path).exists():

@@ -1,14 +1,25 @@
+import json
+import re
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from chromium import chromium
+from chromium import TIMEOUT, chromium
+from playwright.sync_api import expect
 
 PLUGINS = Path(__file__).parent / "plugins"
 AUDIO = Path(__file__).parents[1] / "oracle" / "set_a" / "audio"
 SPEECH = AUDIO / "speech.wav"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """gradio sends any file of the working directory, where a user's installed package is not."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +63,7 @@ class Watched:
 
     def __init__(self, browser, url: str, **context) -> None:
         self.context = browser.new_context(permissions=["microphone", "clipboard-read", "clipboard-write"], **context)
+        self.context.set_default_timeout(TIMEOUT)
         self.page = self.context.new_page()
         self.url, self.complaints, self.outside = url, [], []
         self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
@@ -72,9 +84,38 @@ class Watched:
         self.page.click(f"#{dropdown} input")
         self.page.get_by_role("option", name=choice, exact=True).click()
 
+    @contextmanager
+    def held(self, *data: object) -> Iterator[list[Any]]:
+        """Meanwhile what the page sends with just this data is held back, as on a slow line."""
+        held: list[Any] = []
+
+        def hold(route) -> None:
+            if json.loads(route.request.post_data)["data"] == list(data):
+                held.append(route)
+            else:
+                route.continue_()
+
+        self.page.route("**/run/predict*", hold)
+        yield held
+        for route in held:
+            route.continue_()
+        self.page.unroute("**/run/predict*", hold)
+
     def run(self, state: str = "done") -> None:
         self.page.click("#run")
         self.page.wait_for_selector(f"#status .ch-{state}")
+
+    def stop(self, button: str = "#stop") -> None:
+        """Click at once, as a visitor does: Playwright's own click waits for a page at rest, and this one draws."""
+        self.page.click(button, force=True, no_wait_after=True)
+
+    def has_written(self, characters: int) -> None:
+        """Wait for a transcript of at least so many characters."""
+        expect(self.page.locator("#transcript textarea")).to_have_value(re.compile(f".{{{characters}}}"))
+
+    def says(self, selector: str, words: str) -> None:
+        """Wait until a visitor can read the words there."""
+        expect(self.page.locator(selector)).to_contain_text(words, use_inner_text=True)
 
     @property
     def text(self) -> str:
@@ -85,7 +126,6 @@ class Watched:
 def watched(browser, page_url) -> Iterator[Watched]:
     """The page freshly opened; at the end nothing may have complained, nobody outside been asked."""
     opened = Watched(browser, page_url, viewport={"width": 1280, "height": 900})
-    opened.page.set_default_timeout(20_000)
     yield opened
     opened.context.close()
     assert opened.complaints == []

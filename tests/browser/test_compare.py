@@ -1,11 +1,12 @@
 """The Compare tab, driven in a real browser."""
 
-import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from canary_hub.comparison import from_json, to_json
 from canary_hub.scoring import NORMALISERS, errors, word_diff
@@ -28,7 +29,7 @@ def example(tab) -> None:
 
 def lines(tab, count: int) -> list[str]:
     """The cards' lanes, once there are so many."""
-    tab.page.wait_for_function(f"document.querySelectorAll('.ch-lanecard').length == {count}")
+    expect(tab.page.locator(".ch-lanecard")).to_have_count(count)
     return [tab.page.input_value(f"#lane-{i}-line textarea") for i in range(1, count + 1)]
 
 
@@ -40,7 +41,7 @@ def say(tab, number: int, typed: str, line: str) -> None:
         page.wait_for_timeout(500)  # gradio sets a field's value once more after it has been shown
     page.fill(f"#lane-{number}-options textarea", typed)
     page.keyboard.press("Tab")
-    page.wait_for_function(f"document.querySelector('#lane-{number}-line textarea').value == {json.dumps(line)}")
+    expect(page.locator(f"#lane-{number}-line textarea")).to_have_value(line)
 
 
 def compared(tab) -> None:
@@ -75,12 +76,12 @@ def reopened(tab, file: Path) -> None:
     with tab.page.expect_file_chooser() as choosing:
         tab.page.click("#compare-open")
     choosing.value.set_files(file)
-    tab.page.wait_for_function(f"document.querySelector('#compare-status').innerText.includes('{file.name}')")
+    tab.says("#compare-status", file.name)
 
 
 def test_three_lanes_on_nano_share_what_is_alike(tab, tmp_path):
     page = tab.page
-    assert page.is_disabled("#compare-run")
+    expect(page.locator("#compare-run")).to_be_disabled()
     for number in (1, 2):
         say(tab, number, "nano", "nano")
     tab.pick("lane-2-llm", "canary/qwen3-peft")
@@ -114,14 +115,14 @@ def test_three_lanes_on_nano_share_what_is_alike(tab, tmp_path):
     markdown = saving.value.path().read_text("utf-8")
     assert markdown.startswith("### example.flac")
     page.click("#compare-markdown > button")
-    assert page.input_value("#compare-text textarea") == markdown
+    expect(page.locator("#compare-text textarea")).to_have_value(markdown)
     page.reload()
     page.get_by_role("tab", name="Compare").click()
     reopened(tab, file)
-    assert "nothing was run" in page.inner_text("#compare-status")
+    tab.says("#compare-status", "nothing was run")
     assert table(tab) == rows
     assert page.inner_text("#compare-lanes") == texts
-    assert page.is_disabled("#compare-run")
+    expect(page.locator("#compare-run")).to_be_disabled()
 
 
 def test_differences_of_a_pair_made_by_hand(tab, tmp_path):
@@ -153,13 +154,13 @@ def test_differences_of_a_pair_made_by_hand(tab, tmp_path):
         "<ins>&lt;b&gt;jumps&lt;/b&gt;</ins>"
     )
     page.get_by_label("Reference", exact=True).check()
-    page.wait_for_function("document.querySelector('#compare-lanes li:first-child .ch-text del')")
+    page.wait_for_selector("#compare-lanes li:first-child .ch-text del")
     assert texts.nth(0).inner_html() == (
         'the <span class="ch-substituted"><del>fast</del> <ins>quick</ins></span> brown fox'
     )
     assert table(tab)["WER, normalised"][0] == "25.0% 1 of 4"
     tab.pick("compare-which", "example.flac")
-    page.wait_for_function("document.querySelector('#compare-status').innerText.includes('example.flac')")
+    tab.says("#compare-status", "example.flac")
     assert texts.nth(0).inner_text() == found.lanes[0].text
     assert "WER, normalised" not in table(tab)
 
@@ -172,7 +173,7 @@ def test_a_lane_that_fails_says_why_in_its_place(tab):
     tab.page.click("#lane-1-duplicate")
     lines(tab, 3)
     compared(tab)
-    assert "1 lane failed" in tab.page.inner_text("#compare-status")
+    tab.says("#compare-status", "1 lane failed")
     failed = tab.page.locator("#compare-lanes li").nth(1)
     assert "This encoder is <b>never</b> built." in failed.inner_text()
     assert failed.locator("b").count() == 0
@@ -185,10 +186,10 @@ def test_a_lane_that_fails_says_why_in_its_place(tab):
 def test_what_is_no_lane_is_told_before_anything_runs(tab):
     example(tab)
     say(tab, 2, "max_new_tokens=5 weights.canary=/etc", "")
-    assert "Folders" in tab.page.inner_text("#lane-2-note")
+    tab.says("#lane-2-note", "Folders")
     tab.page.click("#compare-run")
     tab.page.wait_for_selector("#compare-status .ch-failed")
-    assert "Lane 2:" in tab.page.inner_text("#compare-status")
+    tab.says("#compare-status", "Lane 2:")
 
 
 @pytest.mark.parametrize("order", ["One after another", "At once"])
@@ -200,23 +201,37 @@ def test_stop_stops_all_lanes_and_keeps_their_texts(tab, endless_steps, order):
         say(tab, number, "endless", "endless")
     page.get_by_label(order).check()
     page.click("#compare-run")
-    page.wait_for_function("(document.querySelector('#compare-lanes .ch-text')?.innerText.length || 0) > 20")
+    expect(page.locator("#compare-lanes .ch-text").first).to_have_text(re.compile(".{21}"))
     assert page.is_disabled("#compare-run")
-    page.click("#compare-stop")
+    tab.stop("#compare-stop")
     page.wait_for_selector("#compare-status .ch-stopped")
     steps = list(endless_steps)
     time.sleep(0.5)
     assert all(after <= before + 5 for before, after in zip(steps, endless_steps, strict=True))
-    assert page.locator("#compare-lanes li.ch-is-stopped").count() == 2
+    expect(page.locator("#compare-lanes li.ch-is-stopped")).to_have_count(2)
     assert len(page.locator("#compare-lanes .ch-text").first.inner_text()) > 20
     page.wait_for_selector("#compare-run:not([disabled])")
     page.wait_for_selector("#compare-export", state="hidden")
 
 
+def test_a_lane_whose_stack_was_just_picked_runs_with_its_own_parts(tab, endless_steps):
+    page, runs = tab.page, len(endless_steps)
+    example(tab)
+    with tab.held("endless") as held:
+        tab.pick("lane-1-stack", "Endless")
+        page.click("#compare-run")
+        expect(page.locator("#compare-lanes .ch-text").first).to_have_text(re.compile(".{6}"))
+        assert held, "the parts shown are still those of the stack before"
+        assert len(endless_steps) == runs + 1
+        tab.stop("#compare-stop")
+        page.wait_for_selector("#compare-status .ch-stopped")
+    expect(page.locator("#lane-1-line textarea")).to_have_value("endless")
+
+
 def test_cards_come_and_go_and_presets_fill_them(tab):
     page = tab.page
-    assert page.get_by_role("group", name="Lane 2").count() == 1
-    assert page.is_disabled("#lane-1-remove")
+    expect(page.get_by_role("group", name="Lane 2")).to_have_count(1)
+    expect(page.locator("#lane-1-remove")).to_be_disabled()
     page.click("#lane-2-duplicate")
     third = lines(tab, 3)[2]
     assert third == lines(tab, 3)[1]
@@ -227,9 +242,9 @@ def test_cards_come_and_go_and_presets_fill_them(tab):
     page.click("#lane-2-remove")
     assert lines(tab, 3)[2] == f"{third} max_new_tokens=7"
     tab.pick("lane-1-stack", "Nano")
-    page.wait_for_function("document.querySelector('#lane-1-line textarea').value == 'nano'")
+    expect(page.locator("#lane-1-line textarea")).to_have_value("nano")
     page.click("#preset-1")
-    page.wait_for_function("document.querySelector('#lane-3-line textarea').value == 'nano adapter=false'")
+    expect(page.locator("#lane-3-line textarea")).to_have_value("nano adapter=false")
     assert lines(tab, 3) == ["nano", "nano llm=canary/qwen3-peft", "nano adapter=false"]
     page.click("#preset-3")
     assert lines(tab, 2) == ["nano", "nano prompt-template=canary/chat-prompt-audio"]
@@ -243,15 +258,15 @@ def test_the_details_of_all_lanes_play_this_tabs_audio(tab):
     page.check("#compare-detailed input")
     compared(tab)
     page.wait_for_selector("#compare-details .ch-axis")
-    assert page.locator("#compare-details .ch-axis").count() == 1
-    assert page.locator("#compare-details .ch-run").count() == 2
+    expect(page.locator("#compare-details .ch-axis")).to_have_count(1)
+    expect(page.locator("#compare-details .ch-run")).to_have_count(2)
     word = page.locator("#compare-details .ch-word").first
     word.hover()
     bands = page.locator("#compare-details .ch-axis .ch-band")
     assert bands.nth(0).locator(".ch-lit").count() == bands.nth(1).locator(".ch-lit").count() >= 1
     word.evaluate("word => { word.dataset.seek = '1' }")
     word.click()
-    page.wait_for_function("document.querySelector('#compare-speech #time').textContent >= '0:01'")
+    expect(page.locator("#compare-speech #time")).to_have_text(re.compile("0:0[1-9]"))
 
 
 def test_a_new_file_clears_the_result(tab):
@@ -264,7 +279,7 @@ def test_a_new_file_clears_the_result(tab):
     tab.page.wait_for_selector("#compare-status .ch-idle")
     tab.page.wait_for_selector("#compare-export", state="hidden")
     assert tab.page.inner_text("#compare-lanes").strip() == ""
-    assert tab.page.is_disabled("#compare-run")
+    expect(tab.page.locator("#compare-run")).to_be_disabled()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from canary_hub.ui import explore_runs
 
@@ -14,7 +15,6 @@ class Tab:
 
     def __init__(self, watched) -> None:
         self.watched, self.page = watched, watched.page
-        self.page.set_default_timeout(30_000)  # the first exploration imports transformers
         self.page.wait_for_timeout(1000)  # the page picks the tab of its address once it is loaded
         self.page.get_by_role("tab", name="Explore").click()
         self.page.wait_for_selector("#explore-which")
@@ -70,7 +70,7 @@ def test_what_needs_no_model_is_shown_when_it_is_chosen(tab):
         shown = tab.wait(title)
         for words in said:
             assert words in shown, (title, words)
-        assert tab.page.is_hidden("#explore-run")
+        expect(tab.page.locator("#explore-run")).to_be_hidden()
 
 
 @pytest.mark.parametrize("title", ["LoRA", "Injection", "Generation"])
@@ -86,7 +86,7 @@ def test_what_runs_the_model_waits_for_show_and_is_kept(tab, title):
     tab.wait("Weights")
     tab.look_at(title)
     assert tab.wait(title) == before
-    assert tab.page.is_hidden("#explore-run")
+    expect(tab.page.locator("#explore-run")).to_be_hidden()
 
 
 def test_another_clip_is_heard(tab):
@@ -112,7 +112,7 @@ def test_bad_audio_is_one_friendly_message(tab, tmp_path):
     tab.page.wait_for_timeout(500)
     tab.page.click("#explore-run")
     tab.page.wait_for_selector("#explore-status .ch-failed")
-    assert "WAV" in tab.page.inner_text("#explore-status")
+    tab.watched.says("#explore-status", "WAV")
     assert tab.page.locator("#explore-status b").count() == 0
     tab.watched.complaints.clear()  # the browser's own player cannot decode it either, and says so
 
@@ -131,7 +131,7 @@ def test_stop_ends_the_waiting_and_a_late_answer_is_not_shown(tab, slow):
     slow.set()
     tab.page.wait_for_timeout(1500)
     assert tab.page.locator("#explore-sections section").count() == 0
-    assert tab.page.locator("#explore-status .ch-stopped").count() == 1
+    expect(tab.page.locator("#explore-status .ch-stopped")).to_have_count(1)
     tab.page.click("#explore-run")
     tab.wait("LoRA")
 
@@ -147,14 +147,14 @@ def test_choosing_something_else_ends_a_run(tab, slow):
     slow.set()
     tab.page.wait_for_timeout(1500)
     assert tab.page.locator("#explore-sections section").count() == 0
-    assert "press Show" in tab.page.inner_text("#explore-status")
+    tab.watched.says("#explore-status", "press Show")
     tab.page.click("#explore-run")
     tab.wait("LoRA")
 
 
 def test_it_downloads_as_json(tab):
     tab.watched.pick("explore-stack", "Canary-Qwen 2.5B")
-    assert tab.page.is_hidden("#explore-json")
+    expect(tab.page.locator("#explore-json")).to_be_hidden()
     tab.look_at("Structure")
     tab.wait("Structure")
     with tab.page.expect_download() as download:
@@ -165,7 +165,7 @@ def test_it_downloads_as_json(tab):
 
 
 def test_html_in_names_stays_text(tab):
-    assert "Writes <i>gibberish</i>." in tab.page.inner_text("#explore-note")
+    tab.watched.says("#explore-note", "Writes <i>gibberish</i>.")
     tab.look_at("Weights")
     tab.wait("Weights")
     assert tab.page.locator("#explore-sections i, #explore-note i").count() == 0
@@ -177,7 +177,7 @@ def test_a_stack_that_has_nothing_of_the_kind_says_so(tab, monkeypatch):
     monkeypatch.setattr(Subject, "in_published_layout", False)
     tab.look_at("LoRA")
     tab.page.wait_for_selector("#explore-status .ch-failed")
-    assert "no LoRA" in tab.page.inner_text("#explore-status")
+    tab.watched.says("#explore-status", "no LoRA")
 
 
 def test_it_works_by_keyboard_alone(tab):
@@ -196,7 +196,7 @@ def test_it_works_by_keyboard_alone(tab):
         if term.evaluate("term => term === document.activeElement"):
             break
     tip = page.locator(".ch-tip:visible")
-    assert tip.count() == 1
+    expect(tip).to_have_count(1)
     assert tip.get_attribute("id") == term.get_attribute("aria-describedby")
     assert page.get_by_role("button", name="tensors").first.is_visible()
 

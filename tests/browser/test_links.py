@@ -5,6 +5,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from chromium import TIMEOUT
+from playwright.sync_api import expect
 
 DIGIT = Path(__file__).parents[1] / "digits" / "three.flac"
 THREE = "v=1&view=compare&lane=nano&lane=nano+llm%3Dcanary/qwen3-peft&lane=nano+max_new_tokens%3D5&details=on&at=once"
@@ -18,7 +20,7 @@ def fresh(browser, page_url):
     def open(query: str):
         contexts.append(browser.new_context(viewport={"width": 1280, "height": 900}))
         page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(TIMEOUT)
         page.goto(f"{page_url}/?{query}")
         page.wait_for_selector("#run, #shared", state="attached")
         return page
@@ -48,12 +50,12 @@ def test_the_address_follows_what_is_picked_and_restores_it(watched, fresh):
     query = query_with(page, "before=")
     assert query == "v=1&stack=nano&llm=canary/qwen3-peft&before=Say+it+%26+more:+&details=on"
     other = fresh(query + "&__theme=dark")
-    other.wait_for_function("document.querySelector('#stack input').value == 'Nano'")
-    other.wait_for_function("document.querySelector('#detailed input').checked")
+    expect(other.locator("#stack input")).to_have_value("Nano")
+    expect(other.locator("#detailed input")).to_be_checked()
     other.click("#components > button")
-    assert other.input_value("#stage-llm input") == "canary/qwen3-peft"
+    expect(other.locator("#stage-llm input")).to_have_value("canary/qwen3-peft")
     other.click("#prompt > button")
-    assert other.input_value("#option-canary-chat-prompt-before textarea") == "Say it & more: "
+    expect(other.locator("#option-canary-chat-prompt-before textarea")).to_have_value("Say it & more: ")
     assert "__theme=dark" in other.evaluate("location.search")
     assert other.locator("#link-note").count() == 0
 
@@ -68,18 +70,18 @@ def test_messengers_see_our_title_and_description(page_url):
 def test_a_link_to_three_lanes_restores_them(fresh):
     page = fresh(THREE)
     page.wait_for_selector("#lane-3", state="visible")
-    page.wait_for_function("document.querySelector('#lane-3-line textarea').value == 'nano max_new_tokens=5'")
-    assert page.input_value("#lane-2-line textarea") == "nano llm=canary/qwen3-peft"
-    assert page.is_hidden("#lane-4")
-    assert page.is_checked("#compare-detailed input")
-    assert page.is_checked("#compare-order input[value='At once']")
+    expect(page.locator("#lane-3-line textarea")).to_have_value("nano max_new_tokens=5")
+    expect(page.locator("#lane-2-line textarea")).to_have_value("nano llm=canary/qwen3-peft")
+    expect(page.locator("#lane-4")).to_be_hidden()
+    expect(page.locator("#compare-detailed input")).to_be_checked()
+    expect(page.locator("#compare-order input[value='At once']")).to_be_checked()
     page.click("#lane-1-duplicate")
     page.wait_for_function("new URLSearchParams(location.search).getAll('lane').length == 4")
 
 
 def test_a_link_works_in_a_frame_of_another_page(browser, page_url):
     page = browser.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(TIMEOUT)
     page.set_content(f'<iframe src="{page_url}/?{THREE}" width="1200" height="800"></iframe>')
     inside = page.frame_locator("iframe")
     inside.locator("#lane-3").wait_for()
@@ -91,9 +93,9 @@ def test_a_link_works_in_a_frame_of_another_page(browser, page_url):
 def test_what_a_link_names_in_vain_is_said(fresh):
     page = fresh("v=1&stack=nano&encoder=no/such<b>&max_new_tokens=9")
     page.wait_for_selector("#link-note .ch-failed")
-    assert "no/such<b>" in page.inner_text("#link-note")
+    expect(page.locator("#link-note")).to_contain_text("no/such<b>", use_inner_text=True)
     page.click("#components > button")
-    assert page.input_value("#option-canary-qwen3-max_new_tokens input[type=number]") == "9"
+    expect(page.locator("#option-canary-qwen3-max_new_tokens input[type=number]")).to_have_value("9")
     assert "version '7'" in fresh("v=7").wait_for_selector("#link-note .ch-failed").inner_text()
 
 
@@ -102,14 +104,14 @@ def test_the_page_and_its_embedding_are_copied(watched):
     watched.pick("stack", "Nano")
     query_with(page, "stack=nano")
     page.click("[data-copy-link='']")
-    page.wait_for_function("document.querySelector(\"[data-copy-link='']\").textContent == 'Copied'")
+    expect(page.locator("[data-copy-link='']")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == page.url
     page.click("[data-copy-link='']")  # while it says so
     page.wait_for_timeout(2000)  # both clicks put the text back
     assert page.inner_text("[data-copy-link='']") == "Copy link"
     page.click("#embed > summary")
     page.click("[data-embed=iframe]")
-    page.wait_for_function("document.querySelector('[data-embed=iframe]').textContent == 'Copied'")
+    expect(page.locator("[data-embed=iframe]")).to_have_text("Copied")
     assert 'allow="microphone' in page.evaluate("navigator.clipboard.readText()")
 
 
@@ -130,16 +132,16 @@ def test_a_result_is_shared_opened_and_deleted(watched, fresh, with_audio):
     other = fresh(link.removeprefix("?"))
     other.wait_for_selector("#shared-body .ch-text")
     assert other.inner_text("#shared-body .ch-text") == watched.text
-    assert other.locator("#shared-body .ch-lane").count() == 1
-    assert other.locator("#shared-speech").count() == int(with_audio)
-    assert other.locator("#shared-body .ch-segments button").count() == int(with_audio)
+    expect(other.locator("#shared-body .ch-lane")).to_have_count(1)
+    expect(other.locator("#shared-speech")).to_have_count(int(with_audio))
+    expect(other.locator("#shared-body .ch-segments button")).to_have_count(int(with_audio))
     if with_audio:
         play = "document.querySelector('#shared-speech button[aria-label=\"Play\"]')"
         other.wait_for_function(play)
         other.evaluate(f"{play}.addEventListener('click', () => {{ window.played = true }})")
         other.click("#shared-body .ch-segments button")
         other.wait_for_function("window.played")
-    assert other.is_hidden("#run")
+    expect(other.locator("#run")).to_be_hidden()
     assert link.removeprefix("?") in other.url
     other.click("#shared-delete > button")
     other.fill("#shared-key textarea, #shared-key input", "wrong")
@@ -150,4 +152,4 @@ def test_a_result_is_shared_opened_and_deleted(watched, fresh, with_audio):
     other.wait_for_selector("#shared .ch-stopped")
     gone = fresh(link.removeprefix("?"))
     gone.wait_for_selector("#shared .ch-failed")
-    assert "no shared result" in gone.inner_text("#shared")
+    expect(gone.locator("#shared")).to_contain_text("no shared result", use_inner_text=True)

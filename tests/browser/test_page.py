@@ -1,23 +1,25 @@
 """The page, driven in a real browser."""
 
 import json
+import re
 import time
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 AUDIO = Path(__file__).parents[1] / "oracle" / "set_a" / "audio"
 SPEECH, LONG = AUDIO / "speech.wav", AUDIO / "long34.wav"
 
 
 def test_an_uploaded_file_becomes_text(watched):
-    assert watched.page.is_disabled("#run")
+    expect(watched.page.locator("#run")).to_be_disabled()
     watched.upload(SPEECH)
     watched.run()
     assert watched.text.strip()
-    assert "11.0 s of audio" in watched.page.inner_text("#status")
-    assert "times real time" in watched.page.inner_text("#status")
-    assert "0:00.0 to 0:11.0" in watched.page.inner_text("#segments")
+    watched.says("#status", "11.0 s of audio")
+    watched.says("#status", "times real time")
+    watched.says("#segments", "0:00.0 to 0:11.0")
 
 
 def test_the_microphone_becomes_text(watched):
@@ -28,7 +30,7 @@ def test_the_microphone_becomes_text(watched):
     page.click("#speech button.stop-button")
     page.wait_for_selector("#run:not([disabled])")
     watched.run()
-    assert "of audio" in page.inner_text("#status")
+    watched.says("#status", "of audio")
 
 
 def test_stop_stops_within_a_few_tokens_and_keeps_the_text(watched, endless_steps):
@@ -36,9 +38,9 @@ def test_stop_stops_within_a_few_tokens_and_keeps_the_text(watched, endless_step
     watched.upload(SPEECH)
     runs = len(endless_steps)
     watched.page.dblclick("#run")
-    watched.page.wait_for_function("document.querySelector('#transcript textarea').value.length > 20")
+    watched.has_written(21)
     assert watched.page.is_disabled("#run"), "a second click must not queue a second run"
-    watched.page.click("#stop")
+    watched.stop()
     watched.page.wait_for_selector("#status .ch-stopped")
     steps = endless_steps[-1]
     time.sleep(0.5)
@@ -58,7 +60,7 @@ def test_leaving_the_page_stops_the_run(watched, endless_steps):
     watched.pick("stack", "Endless")
     watched.upload(SPEECH)
     watched.page.click("#run")
-    watched.page.wait_for_function("document.querySelector('#transcript textarea').value.length > 5")
+    watched.has_written(6)
     watched.page.goto("about:blank")
     for _ in range(20):
         steps = endless_steps[-1]
@@ -76,7 +78,7 @@ def test_a_new_file_clears_the_old_result(watched):
     watched.page.wait_for_selector("#status .ch-idle")
     assert watched.text == ""
     assert watched.page.inner_text("#segments").strip() == ""
-    assert watched.page.is_disabled("#run")
+    expect(watched.page.locator("#run")).to_be_disabled()
 
 
 def test_a_bad_file_gives_one_friendly_message(watched, tmp_path):
@@ -87,12 +89,12 @@ def test_a_bad_file_gives_one_friendly_message(watched, tmp_path):
     said = watched.page.inner_text("#status")
     assert "WAV" in said
     assert "Traceback" not in said
-    assert watched.page.locator("#status .ch-failed").count() == 1
+    expect(watched.page.locator("#status .ch-failed")).to_have_count(1)
     watched.complaints.clear()  # the browser's own player cannot decode it either, and says so
 
 
 def test_html_in_names_stays_text(watched):
-    assert "Writes <i>gibberish</i>." in watched.page.inner_text("#stack-note")
+    watched.says("#stack-note", "Writes <i>gibberish</i>.")
     assert watched.page.locator("#stack-note i").count() == 0
 
 
@@ -101,14 +103,40 @@ def test_a_component_is_swapped_or_refused_before_anything_loads(watched):
     page.click("#components > button")
     watched.pick("stage-encoder", "test/unfit")
     page.wait_for_selector("#fit .ch-failed")
-    assert "expects 7-dim features" in page.inner_text("#fit")
+    watched.says("#fit", "expects 7-dim features")
     watched.upload(SPEECH)
     watched.run("failed")
-    assert "do not fit together" in page.inner_text("#status")
+    watched.says("#status", "do not fit together")
     watched.pick("stage-encoder", "canary/fastconformer")
     watched.pick("stage-llm", "canary/qwen3-peft")
     page.wait_for_selector("#fit .ch-fits")
     watched.run()
+
+
+def test_a_stack_that_was_just_picked_runs_with_its_own_parts(watched, endless_steps):
+    page, runs = watched.page, len(endless_steps)
+    watched.upload(SPEECH)
+    with watched.held("endless") as held:
+        watched.pick("stack", "Endless")
+        page.click("#run")
+        watched.has_written(6)
+        assert held, "the parts shown are still those of the stack before"
+        assert len(endless_steps) == runs + 1
+        watched.stop()
+        page.wait_for_selector("#status .ch-stopped")
+    page.click("#components > button")
+    expect(page.locator("#stage-llm input")).to_have_value("test/endless")
+
+
+def test_the_last_of_two_quick_picks_is_shown(watched):
+    page = watched.page
+    page.click("#components > button")
+    with watched.held("endless") as held:
+        watched.pick("stack", "Endless")
+        watched.pick("stack", "Nano")
+        assert held
+    watched.says("#stack-note", "trying the demo offline")
+    expect(page.locator("#stage-llm input")).to_have_value("canary/qwen3")
 
 
 def test_parts_that_were_not_trained_together_run_with_a_warning(watched):
@@ -116,12 +144,12 @@ def test_parts_that_were_not_trained_together_run_with_a_warning(watched):
     page.click("#components > button")
     watched.pick("stage-encoder", "test/foreign")
     page.wait_for_selector("#fit .ch-warned")
-    assert "trained" in page.inner_text("#fit")
-    assert "somebody <i>else</i>" in page.inner_text("#fit")
+    watched.says("#fit", "trained")
+    watched.says("#fit", "somebody <i>else</i>")
     watched.upload(SPEECH)
     watched.run()
-    assert "Note:" in page.inner_text("#status")
-    assert "trained" in page.inner_text("#status")
+    watched.says("#status", "Note:")
+    watched.says("#status", "trained")
 
 
 def test_options_are_used(watched):
@@ -131,7 +159,7 @@ def test_options_are_used(watched):
     page.keyboard.press("Tab")
     watched.upload(SPEECH)
     watched.run()
-    assert "1 token from" in page.inner_text("#status")
+    watched.says("#status", "1 token from")
 
 
 def test_a_result_is_heard_from_a_segment_and_downloads_in_every_format(watched):
@@ -144,19 +172,19 @@ def test_a_result_is_heard_from_a_segment_and_downloads_in_every_format(watched)
             page.click(f"#download-{name}")
         assert download.value.suggested_filename == f"long34.{name}"
         assert download.value.path().read_text("utf-8").startswith(start)
-    assert page.inner_text("#speech #time") == "0:00"
-    page.evaluate("document.querySelector('#segments [data-seek]').dataset.seek = '20'")
+    expect(page.locator("#speech #time")).to_have_text("0:00")
+    page.locator("#segments [data-seek]").first.evaluate("button => { button.dataset.seek = '20' }")
     page.click("#segments [data-seek]")
-    page.wait_for_function("document.querySelector('#speech #time').textContent >= '0:20'")
+    expect(page.locator("#speech #time")).to_have_text(re.compile("0:[23]"))
     assert watched.text.strip()
     page.click("#stages summary")
-    assert "canary/fastconformer" in page.inner_text("#stages")
+    watched.says("#stages", "canary/fastconformer")
     page.click("#example")
     page.wait_for_selector("#status .ch-idle")
     page.wait_for_selector("#downloads", state="hidden")
     page.wait_for_selector("#run:not([disabled])")
     page.click("#sentence")
-    page.wait_for_function("document.querySelector('#speech #duration').textContent === '0:03'")
+    expect(page.locator("#speech #duration")).to_have_text("0:03")
 
 
 def test_the_details_show_the_injection_and_seek(watched, tmp_path):
@@ -169,16 +197,16 @@ def test_the_details_show_the_injection_and_seek(watched, tmp_path):
     page.wait_for_selector("#details .ch-lane")
     counts = page.inner_text("#details .ch-count")
     assert counts == "10 text + 1 placeholder + 8 text = 19 tokens -> 10 + 39 + 8 = 57 embeddings"
-    assert page.locator("#details .ch-slot").count() == 1
-    assert page.locator("#details .ch-axis rect").count() == 39
+    expect(page.locator("#details .ch-slot")).to_have_count(1)
+    expect(page.locator("#details .ch-axis rect")).to_have_count(39)
     word = page.locator("#details .ch-word").last
     word.hover()
     assert page.locator("#details rect.ch-lit").count() >= 1
     assert float(word.get_attribute("data-seek")) > 0
-    assert page.inner_text("#speech #time") == "0:00"
+    expect(page.locator("#speech #time")).to_have_text("0:00")
     word.evaluate("word => { word.dataset.seek = '2' }")
     word.click()
-    page.wait_for_function("document.querySelector('#speech #time').textContent >= '0:02'")
+    expect(page.locator("#speech #time")).to_have_text(re.compile("0:0[2-9]"))
     with page.expect_download() as saving:
         page.click("#download-details")
     saving.value.save_as(tmp_path / "trace.json")
@@ -191,7 +219,7 @@ def test_the_transcript_is_asked_where_the_llm_can_chat(watched):
     page.click("#ask > button")
     page.click("#ask-summarise")
     page.wait_for_selector("#answer .ch-failed")
-    assert "Transcribe something first" in page.inner_text("#answer")
+    watched.says("#answer", "Transcribe something first")
     watched.upload(SPEECH)
     watched.run()
     page.fill("#ask-question textarea", "What <b>is</b> it?")
@@ -200,7 +228,7 @@ def test_the_transcript_is_asked_where_the_llm_can_chat(watched):
     page.wait_for_selector("#ask-summarise:not([disabled])")
     watched.pick("stack", "Endless")
     page.wait_for_selector("#ask-panel", state="hidden")
-    assert "test/endless writes transcripts only" in page.inner_text("#ask-why")
+    watched.says("#ask-why", "test/endless writes transcripts only")
 
 
 def test_the_registry_shows_what_is_installed(watched):

@@ -4,16 +4,22 @@ from pathlib import Path
 
 import pytest
 
+from canary_hub.ui.waiting import LOOK_EVERY
+
 SPEECH = Path(__file__).parents[1] / "oracle" / "set_a" / "audio" / "speech.wav"
+
+
+def turn_away(page, status: int = 400) -> None:
+    """From now on the queue takes no run."""
+    refusal = {"detail": "You have 2 runs waiting."}
+    page.route("**/queue/join*", lambda route: route.fulfill(status=status, json=refusal))
 
 
 @pytest.mark.parametrize(("status", "shown"), [(400, "You have 2 runs"), (503, "currently busy")])
 def test_a_run_that_is_turned_away_is_told_and_can_be_tried_again(watched, status, shown):
     page = watched.page
     watched.upload(SPEECH)
-    page.route(
-        "**/queue/join*", lambda route: route.fulfill(status=status, json={"detail": "You have 2 runs waiting."})
-    )
+    turn_away(page, status)
     page.click("#run")
     page.get_by_text(shown).first.wait_for()
     page.wait_for_selector("#run:not([disabled])")
@@ -23,12 +29,28 @@ def test_a_run_that_is_turned_away_is_told_and_can_be_tried_again(watched, statu
     watched.complaints.clear()  # the browser's own line about the refusal
 
 
+def test_a_run_that_is_turned_away_leaves_the_last_result_and_its_downloads(watched):
+    page = watched.page
+    watched.upload(SPEECH)
+    watched.run()
+    page.wait_for_selector("#downloads")
+    text = watched.text
+    turn_away(page)
+    page.click("#run")
+    page.get_by_text("You have 2 runs").first.wait_for()
+    page.wait_for_selector("#run:not([disabled])")
+    page.wait_for_selector("#status .ch-done")
+    assert watched.text == text
+    assert page.is_visible("#downloads")
+    watched.complaints.clear()
+
+
 def test_a_comparison_that_is_turned_away_can_be_tried_again(watched):
     page = watched.page
     page.get_by_role("tab", name="Compare").click()
     page.set_input_files("#compare-speech input[type=file]", SPEECH)
     page.wait_for_selector("#compare-run:not([disabled])")
-    page.route("**/queue/join*", lambda route: route.fulfill(status=400, json={"detail": "You have 2 runs waiting."}))
+    turn_away(page)
     page.click("#compare-run")
     page.get_by_text("You have 2 runs").first.wait_for()
     page.wait_for_selector("#compare-run:not([disabled])")
@@ -44,18 +66,18 @@ def test_a_question_that_waits_can_be_stopped_and_one_turned_away_is_told(watche
     other.upload(SPEECH)
     other.pick("stack", "Endless")
     other.page.click("#run")
-    other.page.wait_for_function("() => document.querySelector('#transcript textarea').value")
+    other.has_written(1)
     page.click("#ask > button")
     page.click("#ask-summarise")
     page.get_by_text("Busy: 1 run comes before yours.").wait_for()
-    assert "Waiting for its turn" in page.inner_text("#answer")
+    watched.says("#answer", "Waiting for its turn")
     page.click("#ask-stop")
     page.wait_for_selector("#answer .ch-stopped")
     page.wait_for_selector("#ask-summarise:not([disabled])")
-    other.page.click("#stop")
+    other.stop()
     other.page.wait_for_selector("#run:not([disabled])")
     other.context.close()
-    page.route("**/queue/join*", lambda route: route.fulfill(status=400, json={"detail": "You have 2 runs waiting."}))
+    turn_away(page)
     page.click("#ask-summarise")
     page.wait_for_selector("#answer .ch-failed")
     page.wait_for_selector("#ask-summarise:not([disabled])")
@@ -68,11 +90,15 @@ def test_a_run_that_waits_is_told_how_many_come_before_it(watched, browser):
     other.upload(SPEECH)
     other.pick("stack", "Endless")
     other.page.click("#run")
-    other.page.wait_for_function("() => document.querySelector('#transcript textarea').value")
+    other.has_written(1)
     watched.upload(SPEECH)
+    on_the_way = []
+    page.route("**/queue/join*", lambda route: on_the_way.append(route))
     page.click("#run")
+    page.wait_for_timeout(1000 * LOOK_EVERY + 500)  # the first look finds no run
+    on_the_way[0].continue_()
     page.get_by_text("Busy: 1 run comes before yours.").wait_for()
-    other.page.click("#stop")
+    other.stop()
     page.wait_for_selector("#status .ch-done")
     page.get_by_text("Busy: 1 run comes before yours.").wait_for(state="hidden")
     other.context.close()
@@ -85,10 +111,10 @@ def test_a_full_queue_says_so_beside_the_button(watched, monkeypatch):
     monkeypatch.setattr(transcribe, "turned_away", lambda request: told)
     page = watched.page
     watched.upload(SPEECH)
-    page.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "Busy"}))
+    turn_away(page, 503)
     page.click("#run")
     page.wait_for_selector("#status .ch-failed")
-    assert "this would be number 65" in page.inner_text("#status")
+    watched.says("#status", "this would be number 65")
     page.wait_for_selector("#run:not([disabled])")
     page.unroute("**/queue/join*")
     watched.run()

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from chromium import chromium
+from playwright.sync_api import expect
 
 from canary_hub import Hub
 
@@ -198,7 +199,7 @@ def test_transcribe_share_and_the_shared_view(visit: Callable[..., Visit], tally
 def test_what_fails_and_what_is_installed(visit: Callable[..., Visit], tally: Callable[[str, int], None]) -> None:
     visitor = visit("?v=1&stack=failing")
     page = visitor.page
-    page.wait_for_function("document.querySelector('#stack input').value == 'Failing'")
+    expect(page.locator("#stack input")).to_have_value("Failing")
     page.set_input_files("#speech input[type=file]", evil_clip())
     page.wait_for_selector("#run:not([disabled])")
     page.click("#run")
