@@ -20,7 +20,7 @@ from .picker import Picker
 from .quiet import PRIVATE, QUIET
 from .results import status
 from .runs import Choice, Moment
-from .waiting import starting
+from .waiting import ending, starting
 from .zerogpu import gpu
 
 MODEL = "model"
@@ -56,25 +56,28 @@ class Ask:
     def listen(self) -> None:
         """Wire the buttons; the panel follows the LLM that is picked."""
         inputs = [self.text, self.question, *self.picker.inputs]
-        outputs = [self.answer, self.summarise, self.actions, self.stop]
+        buttons = [self.summarise, self.actions, self.stop]
         running: list[Any] = []
         for asks, ready in (
             (self.summarise.click, SUMMARISE),
             (self.actions.click, ACTIONS),
             (self.question.submit, ""),
         ):
-            asks(None, None, outputs, js=starting(2), **QUIET)
+            asks(None, None, [self.answer, *buttons], js=starting(2), **QUIET)
             event = asks(
                 self._asking(ready),
                 inputs,
-                outputs,
+                [self.answer],
                 trigger_mode="once",
                 concurrency_id=MODEL,
                 concurrency_limit=1,
                 **PRIVATE,
             )
-            event.then(self._ended, [self.answer], outputs, **QUIET)  # after it was cancelled too
-            event.failure(self._turned_away, None, outputs, **QUIET)
+            for end in (
+                event.then(self._ended, [self.answer], [self.answer], **QUIET),  # after it was cancelled too
+                event.failure(self._turned_away, None, [self.answer], **QUIET),
+            ):
+                end.then(None, None, buttons, js=ending(2), **QUIET)
             running.append(event)
         self.stop.click(None, None, None, cancels=running, **QUIET)
         stack, llm = self.picker.stack, self.picker.components[Stage.LLM]
@@ -96,30 +99,23 @@ class Ask:
     def _follow(self, stack: str, llm: str) -> list[Any]:
         return [self._why(stack, llm), gr.update(visible=self._can(stack, llm))]
 
-    def _buttons(self, busy: bool) -> list[Any]:
-        return [gr.update(interactive=not busy), gr.update(interactive=not busy), gr.update(interactive=busy)]
+    def _ended(self, answer: str) -> Any:
+        return status(Moment("stopped", "Stopped.")) if "ch-busy" in (answer or "") else gr.skip()
 
-    def _ended(self, answer: str) -> list[Any]:
-        stopped = status(Moment("stopped", "Stopped.")) if "ch-busy" in (answer or "") else gr.skip()
-        return [stopped, *self._buttons(False)]
-
-    def _turned_away(self, request: gr.Request) -> list[Any]:
+    def _turned_away(self, request: gr.Request) -> str:
         busy = turned_away(request)
-        told = Moment("failed", busy or "It could not be asked.", "Try again in a while.")
-        return [status(told), *self._buttons(False)]
+        return status(Moment("failed", busy or "It could not be asked.", "Try again in a while."))
 
     def _asking(self, ready: str) -> Any:
-        def ask(text: str, question: str, *values: Any) -> Iterator[list[Any]]:
+        def ask(text: str, question: str, *values: Any) -> Iterator[str]:
             try:
                 asked = message(ready or question, text)
-                yield [_busy("Starting"), *self._buttons(True)]
+                yield _busy("Starting")
                 with closing(answers(self.hub, self.picker.choice(values), asked)) as steps:
-                    for html in steps:
-                        yield [html, gr.skip(), gr.skip(), gr.skip()]
-                yield [gr.skip(), *self._buttons(False)]
+                    yield from steps
             except Exception as error:
                 what, hint = explain(error)
-                yield [status(Moment("failed", what, hint)), *self._buttons(False)]
+                yield status(Moment("failed", what, hint))
 
         return ask
 

@@ -24,7 +24,7 @@ from .limits import turned_away
 from .quiet import PICKED, PRIVATE, QUIET
 from .share import Share
 from .transcribe import EXAMPLE, ON_SEEK, SEEK, playable
-from .waiting import Waiting, starting
+from .waiting import ENDING_WITH_AUDIO, Waiting, starting
 
 IN_TURN, AT_ONCE = "One after another", "At once"
 
@@ -131,8 +131,6 @@ class CompareTab:
             self.details,
             self.which,
             self.against,
-            self.run,
-            self.stop,
             *self.export.outputs,
             self.last,
         ]
@@ -150,11 +148,14 @@ class CompareTab:
             concurrency_limit=1,
             **PRIVATE,
         )
-        running.then(self._ended, [self.audio, self.last], shown, **QUIET)
-        running.failure(self._turned_away, [self.audio, self.last], shown, **QUIET)  # `then` does not follow
+        for end in (
+            running.then(self._ended, [self.audio, self.last], shown, **QUIET),
+            running.failure(self._turned_away, [self.audio, self.last], shown, **QUIET),  # `then` does not follow
+            self.audio.change(self._new_audio, [self.audio], shown, cancels=[running], **QUIET),
+            self.open.upload(self._open, [self.open, self.audio], shown, cancels=[running], **QUIET),
+        ):
+            end.then(None, [self.audio], [self.run, self.stop], js=ENDING_WITH_AUDIO, **QUIET)
         self.stop.click(None, None, None, cancels=[running], **QUIET)
-        self.audio.change(self._new_audio, [self.audio], shown, cancels=[running], **QUIET)
-        self.open.upload(self._open, [self.open, self.audio], shown, cancels=[running], **QUIET)
         chosen = [self.which, self.against, self.last]
         self.which.input(
             self._chosen, chosen, [self.status, self.lanes, self.measures, self.details, self.last], **PICKED
@@ -168,7 +169,7 @@ class CompareTab:
         before = None
         with closing(self._moments(audio, reference, order == IN_TURN, detailed, values)) as moments:
             for moment in moments:
-                yield [*self._show(moment, audio, before), Shown(audio, moment)]
+                yield [*self._show(moment, before), Shown(audio, moment)]
                 before = moment
 
     def _moments(
@@ -181,14 +182,13 @@ class CompareTab:
             return
         yield from run_lanes(self.hub, lanes, audio, reference, detailed, in_turn)
 
-    def _show(self, moment: CompareMoment, audio: str | None, before: CompareMoment | None = None) -> list[Any]:
+    def _show(self, moment: CompareMoment, before: CompareMoment | None = None) -> list[Any]:
         """The outputs of one moment; what has not changed since `before` is not sent again."""
-        busy = moment.state == "busy"
         first = moment.comparisons[0] if moment.comparisons else None
         lanes = results.transcripts(first) if first else results.running(moment.lanes) if moment.lanes else ""
         if before and before.state == moment.state:
             same = before.message == moment.message
-            rest = [gr.skip()] * (6 + len(self.export.outputs))
+            rest = [gr.skip()] * (4 + len(self.export.outputs))
             return [gr.skip() if same else results.status(moment), lanes, *rest]
         files = [(comparison.file, i) for i, comparison in enumerate(moment.comparisons)]
         return [
@@ -198,8 +198,6 @@ class CompareTab:
             _details(first) if first else "",
             gr.update(choices=files, value=0 if files else None, visible=len(files) > 1),
             gr.update(value=results.FIRST, visible=any(c.reference is not None for c in moment.comparisons)),
-            gr.update(interactive=not busy and bool(audio)),
-            gr.update(interactive=busy),
             *self.export.prepare(moment.comparisons),
         ]
 
@@ -207,24 +205,24 @@ class CompareTab:
         if last.audio != audio:
             return self._new_audio(audio)
         moment = last.moment.stopped() if last.moment.state == "busy" else last.moment
-        return [*self._show(moment, audio), Shown(audio, moment)]
+        return [*self._show(moment), Shown(audio, moment)]
 
     def _turned_away(self, audio: str | None, last: Shown, request: gr.Request) -> list[Any]:
         busy = turned_away(request)
         if busy is None:
             return self._ended(audio, last)
-        return [*self._show(CompareMoment("failed", busy), audio), Shown(audio, CompareMoment())]
+        return [*self._show(CompareMoment("failed", busy)), Shown(audio, CompareMoment())]
 
     def _new_audio(self, audio: str | None) -> list[Any]:
-        return [*self._show(CompareMoment(), audio), Shown(audio, CompareMoment())]
+        return [*self._show(CompareMoment()), Shown(audio, CompareMoment())]
 
     def _open(self, path: str, audio: str | None) -> list[Any]:
         moment = opened(path, PurePath(path).name)
         try:
-            return [*self._show(moment, audio), Shown(audio, moment)]
+            return [*self._show(moment), Shown(audio, moment)]
         except Exception as error:  # numbers that no run would give
             moment = CompareMoment("failed", *explain(error))
-            return [*self._show(moment, audio), Shown(audio, moment)]
+            return [*self._show(moment), Shown(audio, moment)]
 
     def _chosen(self, which: int, against: str, last: Shown) -> list[Any]:
         if not last.moment.comparisons:  # forgotten after an hour

@@ -34,18 +34,21 @@ class Downloads:
                 self.chars = gr.Slider(16, 80, value=LINE_CHARS, step=1, label="Characters a line", buttons=[])
                 self.lines = gr.Slider(1, 4, value=LINES, step=1, label="Lines a caption", buttons=[])
 
-    def listen(self, last: gr.State, audio: gr.Audio, after: Any) -> None:
-        """Prepare the files `after` a run has ended, and again when the lines are to be others.
+    def listen(self, last: gr.State, audio: gr.Audio, after: Any) -> Any:
+        """Prepare the files `after` a run has ended, and again when the lines are to be others; the first event.
 
         `last` holds the audio file and the moment that were shown last.
         """
-        for listen in (after.then, self.chars.release, self.lines.release):
+        prepared, *_ = (
             listen(
                 self._prepare,
                 [last, self.chars, self.lines],
                 [self.group, audio, self.trace, *self.buttons],
                 **QUIET,
             )
+            for listen in (after.then, self.chars.release, self.lines.release)
+        )
+        return prepared
 
     def _prepare(self, last: tuple[str | None, Moment], chars: int, lines: int) -> list[Any]:
         result = last[1].result

@@ -21,7 +21,7 @@ from .explore_sections import shown
 from .quiet import PRIVATE, QUIET
 from .results import seconds, status
 from .runs import Moment
-from .waiting import Waiting, starting
+from .waiting import Waiting, ending, starting
 
 LOOK = "explore"
 """Concurrency id of what is shown at once: it computes nothing and does not wait for models."""
@@ -111,7 +111,7 @@ class ExploreTab:
     def _listen(self) -> None:
         """Wire it up; `_ended` sets the end of a run once more, as in transcribe.py."""
         key = [self.stack, self.which, self.audio]
-        outputs = [self.status, self.sections, self.run, self.stop, self.buttons, self.clip, self.json, self.last]
+        outputs = [self.status, self.sections, self.buttons, self.clip, self.json, self.last]
         if self.waiting:
             self.waiting.listen(self.run.click)
         self.run.click(None, None, [self.status, self.run, self.stop], js=starting(), **QUIET)
@@ -136,7 +136,8 @@ class ExploreTab:
             **PRIVATE,
         )
         for ends in (running.then, running.failure, looking.failure):
-            ends(self._ended, [*key, self.last], outputs, **QUIET)
+            ended = ends(self._ended, [*key, self.last], outputs, **QUIET)
+            ended.then(None, None, [self.run, self.stop], js=ending(), **QUIET)
         self.stop.click(None, None, None, cancels=[running], **QUIET)
 
     def _look(self, stack: str, name: str | None, audio: str | None, last: Shown) -> Iterator[list[Any]]:
@@ -166,14 +167,12 @@ class ExploreTab:
 
     def _show(self, key: Key, moment: ExploreMoment) -> list[Any]:
         """The outputs of one moment, except what is remembered of it."""
-        busy, found = moment.state == "busy", moment.found
+        found = moment.found
         model = computes(self.hub, key)
         title = LESSONS[key.name][0] if key.name else ""
         return [
             self._status(key, moment, model),
             shown(found, title) if found else "",
-            gr.update(interactive=not busy),
-            gr.update(interactive=busy),
             gr.update(visible=model and not found),
             gr.update(visible=key.name in HEARING),
             gr.update(value=self._file(key, found) if found else None, visible=bool(found)),

@@ -23,7 +23,7 @@ from .picker import Picker, component_pickers, prompt_fields, stack_picker
 from .quiet import PRIVATE, QUIET
 from .runs import Moment, transcribe
 from .share import Share
-from .waiting import Waiting, starting
+from .waiting import ENDING_WITH_AUDIO, Waiting, starting
 
 ON_SEEK = "element.addEventListener('click', (e) => e.target.closest('[data-seek]') && trigger('click'))"
 SEEK = "() => ({__type__: 'update', playback_position: window.canaryHub.seconds})"
@@ -117,14 +117,13 @@ class TranscribeTab:
 
         What is shown at the end of a run is set once more after it (`_ended`), from what the run left in
         `self.last`: when a run is cancelled, a late moment of it may arrive after the answer to the click.
+        Only then may the next run be asked for.
         """
         shown = [
             self.status,
             self.text,
             self.segments,
             self.stages,
-            self.run,
-            self.stop,
             self.downloads.group,
             self.details,
             self.last,
@@ -149,12 +148,14 @@ class TranscribeTab:
         )
         ended = running.then(self._ended, [self.audio, self.last], shown, **QUIET)
         # What the queue turns away ends too, and `then` does not follow.
-        running.failure(self._turned_away, [self.audio, self.last], shown, **QUIET)
-        self.downloads.listen(self.last, self.audio, ended)
+        away = running.failure(self._turned_away, [self.audio, self.last], shown, **QUIET)
+        prepared = self.downloads.listen(self.last, self.audio, ended)
         if self.shared:
             self.share.listen(self.last, lambda shown: (shown.moment.result, shown.audio))
         self.stop.click(None, None, None, cancels=[running], **QUIET)
-        self.audio.change(self._new_audio, [self.audio], shown, cancels=[running], **QUIET)
+        changed = self.audio.change(self._new_audio, [self.audio], shown, cancels=[running], **QUIET)
+        for end in (prepared, away, changed):
+            end.then(None, [self.audio], [self.run, self.stop], js=ENDING_WITH_AUDIO, **QUIET)
         for timed in (self.segments, self.details):
             timed.click(None, None, [self.audio], js=SEEK, **QUIET)
 
@@ -176,15 +177,12 @@ class TranscribeTab:
     def _show(self, moment: Moment, before: Moment | None) -> list[Any]:
         """The outputs of one moment; what has not changed since `before` is not sent again."""
         same = gr.skip()
-        busy = moment.state == "busy"
         switched = before is None or before.state != moment.state
         return [
             results.status(moment) if moment.state != "idle" else IDLE,
             same if before and before.text == moment.text else moment.text,
             same if before and before.segments is moment.segments else results.segments(moment.segments),
             results.stages(moment, self.titles) if switched else same,
-            gr.update(interactive=not busy) if switched else same,
-            gr.update(interactive=busy) if switched else same,
             gr.update(visible=False) if before is None and moment.result is None else same,
             details(moment.result.trace if moment.result else None) if switched else same,
         ]
@@ -204,6 +202,4 @@ class TranscribeTab:
         return [*self._show(Moment("failed", busy), None), Shown(audio, Moment())]
 
     def _new_audio(self, audio: str | None) -> list[Any]:
-        outputs = [*self._show(Moment(), None), Shown(audio, Moment())]
-        outputs[4] = gr.update(interactive=bool(audio))
-        return outputs
+        return [*self._show(Moment(), None), Shown(audio, Moment())]

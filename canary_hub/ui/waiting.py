@@ -16,6 +16,7 @@ LOOK = "() => ({__type__: 'update', active: true})"
 """Runs in the browser alone, at the click that asks for a run."""
 WAITS = "() => !!document.querySelector('.ch-waits')"
 """Runs in the browser before a look: whether a run has not begun. It may be on its way to the queue yet."""
+OFF, ON = (f"{{__type__: 'update', interactive: {word}}}" for word in ("false", "true"))
 
 
 def starting(buttons: int = 1) -> str:
@@ -23,9 +24,20 @@ def starting(buttons: int = 1) -> str:
 
     It fills a status line, switches off so many buttons, and switches on the one to stop with.
     """
-    off, on = (f"{{__type__: 'update', interactive: {word}}}" for word in ("false", "true"))
     line = '<div class="ch-status ch-busy ch-waits" role="status"><strong>Waiting for its turn</strong></div>'
-    return f"() => [{', '.join([json.dumps(line), *[off] * buttons, on])}]"
+    return f"() => [{', '.join([json.dumps(line), *[OFF] * buttons, ON])}]"
+
+
+def ending(buttons: int = 1) -> str:
+    """JavaScript for when all that a run left is shown: switches so many buttons on, and the one to stop with off.
+
+    Not earlier: what comes late of one run would take the place of the next one's.
+    """
+    return f"() => [{', '.join([*[ON] * buttons, OFF])}]"
+
+
+ENDING_WITH_AUDIO = f"(audio) => [audio ? {ON} : {OFF}, {OFF}]"
+"""The same for a button that needs a clip; its input is the player."""
 
 
 class Waiting:

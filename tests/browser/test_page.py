@@ -56,6 +56,21 @@ def test_stop_stops_within_a_few_tokens_and_keeps_the_text(watched, endless_step
     assert kept["text"]
 
 
+def test_the_next_run_waits_until_all_of_the_last_one_is_shown(watched):
+    page = watched.page
+    page.check("#detailed input")
+    watched.upload(AUDIO / "b0.wav")
+    with watched.held(..., None) as held:  # the page's question what the run has left
+        watched.run()
+        while not held:
+            page.wait_for_timeout(50)
+        assert page.is_disabled("#run"), "a late answer would show this run in place of the next one"
+    page.uncheck("#detailed input")
+    watched.run()
+    expect(page.locator("#run")).to_be_enabled()
+    assert page.locator("#details .ch-lane").count() == 0
+
+
 def test_leaving_the_page_stops_the_run(watched, endless_steps):
     watched.pick("stack", "Endless")
     watched.upload(SPEECH)
