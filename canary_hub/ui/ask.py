@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -30,6 +31,9 @@ SUMMARISE = "Summarise the following transcript in a few sentences."
 ANSWER_TOKENS = 2048
 """Room for thinking before the answer."""
 ACTIONS = "List the action items in the following transcript, one a line. If there are none, say so."
+STOPPED = status(Moment("stopped", "Stopped."))
+STOPPED_WAITING = f"(answer) => answer?.includes('ch-waits') ? {json.dumps(STOPPED)} : {{__type__: 'update'}}"
+"""Runs in the browser at the click on Stop: what still waits then was not turned away."""
 
 
 class Ask:
@@ -75,10 +79,11 @@ class Ask:
             )
             for end in (
                 event.then(self._ended, [self.answer], [self.answer], **QUIET),  # after it was cancelled too
-                event.failure(self._turned_away, None, [self.answer], **QUIET),
+                event.failure(self._turned_away, [self.answer], [self.answer], **QUIET),
             ):
                 end.then(None, None, buttons, js=ending(2), **QUIET)
             running.append(event)
+        self.stop.click(None, [self.answer], [self.answer], js=STOPPED_WAITING, **QUIET)
         self.stop.click(None, None, None, cancels=running, **QUIET)
         stack, llm = self.picker.stack, self.picker.components[Stage.LLM]
         for picked in (stack, llm):
@@ -100,9 +105,11 @@ class Ask:
         return [self._why(stack, llm), gr.update(visible=self._can(stack, llm))]
 
     def _ended(self, answer: str) -> Any:
-        return status(Moment("stopped", "Stopped.")) if "ch-busy" in (answer or "") else gr.skip()
+        return STOPPED if "ch-busy" in (answer or "") else gr.skip()
 
-    def _turned_away(self, request: gr.Request) -> str:
+    def _turned_away(self, answer: str, request: gr.Request) -> Any:
+        if "ch-waits" not in (answer or ""):  # stopped, which gradio calls a failure too
+            return gr.skip()
         busy = turned_away(request)
         return status(Moment("failed", busy or "It could not be asked.", "Try again in a while."))
 

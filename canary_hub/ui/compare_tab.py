@@ -208,10 +208,10 @@ class CompareTab:
         return [*self._show(moment), Shown(audio, moment)]
 
     def _turned_away(self, audio: str | None, last: Shown, request: gr.Request) -> list[Any]:
-        busy = turned_away(request)
+        busy = turned_away(request) if last.moment.state != "busy" else None  # as in transcribe.py
         if busy is None:
             return self._ended(audio, last)
-        return [*self._show(CompareMoment("failed", busy)), Shown(audio, CompareMoment())]
+        return [results.status(CompareMoment("failed", busy)), *[gr.skip()] * (6 + len(self.export.outputs))]
 
     def _new_audio(self, audio: str | None) -> list[Any]:
         return [*self._show(CompareMoment()), Shown(audio, CompareMoment())]

@@ -196,10 +196,11 @@ class TranscribeTab:
         return [*self._show(moment, None), Shown(audio, moment)]
 
     def _turned_away(self, audio: str | None, last: Shown, request: gr.Request) -> list[Any]:
-        busy = turned_away(request)
+        """A run that had begun was stopped, which gradio calls a failure too."""
+        busy = turned_away(request) if last.moment.state != "busy" else None
         if busy is None:
             return self._ended(audio, last)
-        return [*self._show(Moment("failed", busy), None), Shown(audio, Moment())]
+        return [results.status(Moment("failed", busy)), *[gr.skip()] * 6]
 
     def _new_audio(self, audio: str | None) -> list[Any]:
         return [*self._show(Moment(), None), Shown(audio, Moment())]

@@ -1,8 +1,11 @@
 """What the page does when the queue turns a run away."""
 
+import re
+import time
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from canary_hub.ui.waiting import LOOK_EVERY
 
@@ -84,6 +87,27 @@ def test_a_question_that_waits_can_be_stopped_and_one_turned_away_is_told(watche
     watched.complaints.clear()
 
 
+def test_a_question_that_is_stopped_keeps_what_was_answered(watched, monkeypatch):
+    from canary_hub.ui import ask
+
+    def slowly(*_):
+        for i in range(1000):
+            yield f'<p class="ch-answer">Part {i}.</p>'
+            time.sleep(0.05)
+
+    monkeypatch.setattr(ask, "answers", slowly)
+    page = watched.page
+    watched.upload(SPEECH)
+    watched.run()
+    page.click("#ask > button")
+    page.click("#ask-summarise")
+    page.wait_for_selector("#answer .ch-answer")
+    watched.stop("#ask-stop")
+    page.wait_for_selector("#ask-summarise:not([disabled])")
+    page.wait_for_timeout(500)
+    watched.says("#answer", "Part ")
+
+
 def test_a_run_that_waits_is_told_how_many_come_before_it(watched, browser):
     page = watched.page
     other = type(watched)(browser, watched.url)
@@ -111,11 +135,42 @@ def test_a_full_queue_says_so_beside_the_button(watched, monkeypatch):
     monkeypatch.setattr(transcribe, "turned_away", lambda request: told)
     page = watched.page
     watched.upload(SPEECH)
+    watched.run()
+    text = watched.text
     turn_away(page, 503)
     page.click("#run")
     page.wait_for_selector("#status .ch-failed")
     watched.says("#status", "this would be number 65")
     page.wait_for_selector("#run:not([disabled])")
+    assert watched.text == text, "what was there before stays"
+    assert page.is_visible("#downloads")
     page.unroute("**/queue/join*")
     watched.run()
     watched.complaints.clear()
+
+
+def test_a_run_that_is_stopped_while_the_queue_is_full_keeps_its_text(watched, monkeypatch):
+    from canary_hub.ui import compare_tab, transcribe
+
+    for tab in (transcribe, compare_tab):
+        monkeypatch.setattr(tab, "turned_away", lambda request: "Busy: the queue is full.")
+    page = watched.page
+    watched.pick("stack", "Endless")
+    watched.upload(SPEECH)
+    page.click("#run")
+    watched.has_written(6)
+    watched.stop()
+    page.wait_for_selector("#run:not([disabled])")
+    page.wait_for_timeout(500)
+    watched.says("#status", "Stopped.")
+    assert len(watched.text) > 5
+    page.get_by_role("tab", name="Compare").click()
+    page.set_input_files("#compare-speech input[type=file]", SPEECH)
+    watched.pick("lane-1-stack", "Endless")
+    page.click("#compare-run")
+    expect(page.locator("#compare-lanes .ch-text").first).to_have_text(re.compile(".{6}"))
+    watched.stop("#compare-stop")
+    page.wait_for_selector("#compare-run:not([disabled])")
+    page.wait_for_timeout(500)
+    watched.says("#compare-status", "Stopped")
+    assert len(page.locator("#compare-lanes .ch-text").first.inner_text()) > 5
