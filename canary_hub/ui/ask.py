@@ -21,7 +21,7 @@ from .picker import Picker
 from .quiet import PRIVATE, QUIET
 from .results import status
 from .runs import Choice, Moment
-from .waiting import ending, starting
+from .waiting import after, ending, starting
 from .zerogpu import gpu
 
 MODEL = "model"
@@ -77,11 +77,11 @@ class Ask:
                 concurrency_limit=1,
                 **PRIVATE,
             )
-            for end in (
+            for over in after(
                 event.then(self._ended, [self.answer], [self.answer], **QUIET),  # after it was cancelled too
                 event.failure(self._turned_away, [self.answer], [self.answer], **QUIET),
             ):
-                end.then(None, None, buttons, js=ending(2), **QUIET)
+                over(None, None, buttons, js=ending(2), **QUIET)
             running.append(event)
         self.stop.click(None, [self.answer], [self.answer], js=STOPPED_WAITING, **QUIET)
         self.stop.click(None, None, None, cancels=running, **QUIET)

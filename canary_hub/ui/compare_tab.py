@@ -24,7 +24,7 @@ from .limits import turned_away
 from .quiet import PICKED, PRIVATE, QUIET
 from .share import Share
 from .transcribe import EXAMPLE, ON_SEEK, SEEK, playable
-from .waiting import ENDING_WITH_AUDIO, Waiting, starting
+from .waiting import ENDING_WITH_AUDIO, Waiting, after, starting
 
 IN_TURN, AT_ONCE = "One after another", "At once"
 
@@ -148,13 +148,13 @@ class CompareTab:
             concurrency_limit=1,
             **PRIVATE,
         )
-        for end in (
+        for over in after(
             running.then(self._ended, [self.audio, self.last], shown, **QUIET),
             running.failure(self._turned_away, [self.audio, self.last], shown, **QUIET),  # `then` does not follow
             self.audio.change(self._new_audio, [self.audio], shown, cancels=[running], **QUIET),
             self.open.upload(self._open, [self.open, self.audio], shown, cancels=[running], **QUIET),
         ):
-            end.then(None, [self.audio], [self.run, self.stop], js=ENDING_WITH_AUDIO, **QUIET)
+            over(None, [self.audio], [self.run, self.stop], js=ENDING_WITH_AUDIO, **QUIET)
         self.stop.click(None, None, None, cancels=[running], **QUIET)
         chosen = [self.which, self.against, self.last]
         self.which.input(

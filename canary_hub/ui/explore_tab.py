@@ -21,7 +21,7 @@ from .explore_sections import shown
 from .quiet import PRIVATE, QUIET
 from .results import seconds, status
 from .runs import Moment
-from .waiting import Waiting, ending, starting
+from .waiting import Waiting, after, ending, starting
 
 LOOK = "explore"
 """Concurrency id of what is shown at once: it computes nothing and does not wait for models."""
@@ -136,8 +136,8 @@ class ExploreTab:
             **PRIVATE,
         )
         for ends in (running.then, running.failure, looking.failure):
-            ended = ends(self._ended, [*key, self.last], outputs, **QUIET)
-            ended.then(None, None, [self.run, self.stop], js=ending(), **QUIET)
+            for over in after(ends(self._ended, [*key, self.last], outputs, **QUIET)):
+                over(None, None, [self.run, self.stop], js=ending(), **QUIET)
         self.stop.click(None, None, None, cancels=[running], **QUIET)
 
     def _look(self, stack: str, name: str | None, audio: str | None, last: Shown) -> Iterator[list[Any]]:

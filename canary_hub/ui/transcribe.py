@@ -23,7 +23,7 @@ from .picker import Picker, component_pickers, prompt_fields, stack_picker
 from .quiet import PRIVATE, QUIET
 from .runs import Moment, transcribe
 from .share import Share
-from .waiting import ENDING_WITH_AUDIO, Waiting, starting
+from .waiting import ENDING_WITH_AUDIO, Waiting, after, starting
 
 ON_SEEK = "element.addEventListener('click', (e) => e.target.closest('[data-seek]') && trigger('click'))"
 SEEK = "() => ({__type__: 'update', playback_position: window.canaryHub.seconds})"
@@ -154,8 +154,8 @@ class TranscribeTab:
             self.share.listen(self.last, lambda shown: (shown.moment.result, shown.audio))
         self.stop.click(None, None, None, cancels=[running], **QUIET)
         changed = self.audio.change(self._new_audio, [self.audio], shown, cancels=[running], **QUIET)
-        for end in (prepared, away, changed):
-            end.then(None, [self.audio], [self.run, self.stop], js=ENDING_WITH_AUDIO, **QUIET)
+        for over in (ended.failure, *after(prepared, away, changed)):
+            over(None, [self.audio], [self.run, self.stop], js=ENDING_WITH_AUDIO, **QUIET)
         for timed in (self.segments, self.details):
             timed.click(None, None, [self.audio], js=SEEK, **QUIET)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 
@@ -38,6 +39,11 @@ def ending(buttons: int = 1) -> str:
 
 ENDING_WITH_AUDIO = f"(audio) => [audio ? {ON} : {OFF}, {OFF}]"
 """The same for a button that needs a clip; its input is the player."""
+
+
+def after(*events: Any) -> list[Any]:
+    """What to listen to for the end of any of these, answered or not: gradio's `then` follows no failure."""
+    return [follows for event in events for follows in (event.then, event.failure)]
 
 
 class Waiting:
