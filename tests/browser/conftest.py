@@ -2,7 +2,7 @@ import json
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,15 @@ class Watched:
         for route in held:
             route.continue_()
         self.page.unroute("**/run/predict*", hold)
+
+    @contextmanager
+    def held_at_its_end(self, run: Callable[[], None]) -> Iterator[list[Any]]:
+        """After a run whose end the page has asked for, but not been told yet."""
+        with self.held(..., None) as held:  # what the run has left is asked for with the clip, and a state
+            run()
+            while not held:
+                self.page.wait_for_timeout(50)
+            yield held
 
     def run(self, state: str = "done") -> None:
         self.page.click("#run")

@@ -216,10 +216,7 @@ def test_stop_stops_all_lanes_and_keeps_their_texts(tab, endless_steps, order):
 
 def test_the_next_comparison_waits_until_all_of_the_last_one_is_shown(tab):
     example(tab)
-    with tab.held(..., None) as held:  # the page's question what the run has left
-        compared(tab)
-        while not held:
-            tab.page.wait_for_timeout(50)
+    with tab.held_at_its_end(lambda: compared(tab)):
         assert tab.page.is_disabled("#compare-run"), "a late answer would take the place of the next one's"
     expect(tab.page.locator("#compare-run")).to_be_enabled()
 

@@ -60,10 +60,7 @@ def test_the_next_run_waits_until_all_of_the_last_one_is_shown(watched):
     page = watched.page
     page.check("#detailed input")
     watched.upload(AUDIO / "b0.wav")
-    with watched.held(..., None) as held:  # the page's question what the run has left
-        watched.run()
-        while not held:
-            page.wait_for_timeout(50)
+    with watched.held_at_its_end(watched.run):
         assert page.is_disabled("#run"), "a late answer would show this run in place of the next one"
     page.uncheck("#detailed input")
     watched.run()

@@ -51,10 +51,7 @@ def test_a_run_that_is_turned_away_leaves_the_last_result_and_its_downloads(watc
 def test_the_next_run_can_be_asked_for_where_the_end_of_the_last_one_cannot(watched):
     page = watched.page
     watched.upload(SPEECH)
-    with watched.held(..., None) as held:  # the page's question what the run has left
-        watched.run()
-        while not held:
-            page.wait_for_timeout(50)
+    with watched.held_at_its_end(watched.run) as held:
         held.pop().fulfill(status=429, json={"error": "Too many requests.", "detail": "Too many requests."})
         expect(page.locator("#run")).to_be_enabled()
         expect(page.locator("#stop")).to_be_disabled()
