@@ -60,14 +60,14 @@ class Ask:
     def listen(self) -> None:
         """Wire the buttons; the panel follows the LLM that is picked."""
         inputs = [self.text, self.question, *self.picker.inputs]
-        buttons = [self.summarise, self.actions, self.stop]
+        buttons = [self.summarise, self.actions, self.question, self.stop]
         running: list[Any] = []
         for asks, ready in (
             (self.summarise.click, SUMMARISE),
             (self.actions.click, ACTIONS),
             (self.question.submit, ""),
         ):
-            asks(None, None, [self.answer, *buttons], js=starting(2), **QUIET)
+            asks(None, None, [self.answer, *buttons], js=starting(3), **QUIET)
             event = asks(
                 self._asking(ready),
                 inputs,
@@ -81,7 +81,7 @@ class Ask:
                 event.then(self._ended, [self.answer], [self.answer], **QUIET),  # after it was cancelled too
                 event.failure(self._turned_away, [self.answer], [self.answer], **QUIET),
             ):
-                over(None, None, buttons, js=ending(2), **QUIET)
+                over(None, None, buttons, js=ending(3), **QUIET)
             running.append(event)
         self.stop.click(None, [self.answer], [self.answer], js=STOPPED_WAITING, **QUIET)
         self.stop.click(None, None, None, cancels=running, **QUIET)

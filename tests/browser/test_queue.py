@@ -113,8 +113,12 @@ def test_a_question_that_is_stopped_keeps_what_was_answered(watched, monkeypatch
     page.click("#ask > button")
     page.click("#ask-summarise")
     page.wait_for_selector("#answer .ch-answer")
+    expect(page.locator("#ask-question textarea")).to_be_disabled()
+    expect(page.locator("#ask-question button")).to_be_hidden()
     watched.stop("#ask-stop")
     page.wait_for_selector("#ask-summarise:not([disabled])")
+    expect(page.locator("#ask-question textarea")).to_be_enabled()
+    expect(page.locator("#ask-question button")).to_be_visible()
     page.wait_for_timeout(500)
     watched.says("#answer", "Part ")
 
