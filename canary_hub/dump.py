@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .audio import load_audio
+from .atomic import beside
+from .audio.decode import load_audio
 from .errors import HubError
-from .files import beside
 from .hub import Hub
-from .injection import inject
+from .run.injection import inject
 from .specs import Stage
 
 
@@ -83,7 +83,7 @@ def dump(
 
 
 def _user_message(tokenizer: Any, prompt: str) -> list[Any]:
-    from .builtin.canary_qwen.prompts import user_message
+    from .models.canary_qwen.prompts import user_message
 
     return user_message(tokenizer.split_control(prompt))
 

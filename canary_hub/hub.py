@@ -14,17 +14,17 @@ from typing import Any
 
 from . import options as option_values
 from .contracts import Fit, check_stack
-from .environment import names
 from .errors import HubError, OptionError, PluginError, WeightsError, memory_for
-from .faults import Patience, Worker, blamed
 from .options import build_and_call, check_dtype
 from .pipeline import Stack
 from .plugins import PluginRecord, default_plugins_dir, discover
-from .pool import Entry, Pool
-from .protocols import Build, Segmenter
 from .registry import Registry
+from .run.checks import Patience, Worker, blamed
+from .run.pool import Entry, Pool
+from .settings import names
 from .specs import ComponentSpec, Contract, Options, SegmenterSpec, StackSpec, Stage, WeightsRef
-from .weights import Checkpoint
+from .stages import Build, Segmenter
+from .weights.tensors import Checkpoint
 
 DEFAULT_STACK = "nano"
 MIN_WINDOW, MAX_WINDOW = 1.0, 3600.0

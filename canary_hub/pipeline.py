@@ -11,26 +11,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from .audio import Limits, Waveform, load_audio
-from .chat import answers, cut_off
+from .audio.decode import Limits, Waveform, load_audio
+from .audio.pauses import Span, is_silent, split_at_pauses
 from .errors import HubError, memory_for
-from .events import Answer, Done, Event, SegmentDone, StageDone, Token
-from .faults import Patience, Worker, blamed, check_output, check_step
-from .injection import Injected, inject
-from .inspection import Choices, observe, segment_trace
 from .options import by_stage, validate
-from .pool import Entry, Pool
-from .protocols import (
-    Inspectable,
-    LLMBackend,
-    PromptTemplate,
-    Segmenter,
-)
-from .repetition import loop_start
-from .segmentation import Span, is_silent, split_at_pauses
-from .sharing import Shared
+from .run.chat import answers, cut_off
+from .run.checks import Patience, Worker, blamed, check_output, check_step
+from .run.events import Answer, Done, Event, SegmentDone, StageDone, Token
+from .run.injection import Injected, inject
+from .run.observe import Choices, observe, segment_trace
+from .run.pool import Entry, Pool
+from .run.repetition import loop_start
+from .run.result import Result, SegmentResult, StageRecord, Trace
+from .run.reuse import Shared
 from .specs import ComponentSpec, Options, StackSpec, Stage
-from .trace import Result, SegmentResult, StageRecord, Trace
+from .stages import Inspectable, LLMBackend, PromptTemplate, Segmenter
 
 if TYPE_CHECKING:
     import torch

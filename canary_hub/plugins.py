@@ -28,8 +28,8 @@ import pluggy
 
 from . import hookspecs
 from .errors import PluginError
-from .faults import Patience, Worker
 from .import_marks import importing
+from .run.checks import Patience, Worker
 from .specs import API_VERSION, ID_PATTERN, ComponentSpec, SegmenterSpec, StackSpec, Stage, WeightsRef
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ else:
 
 GROUP = "canary_hub"
 BUILT_IN = "built-in"
-BUILTINS = ("canary_hub.builtin.canary_qwen", "canary_hub.builtin.nano")
+BUILTINS = ("canary_hub.models.canary_qwen.plugin", "canary_hub.models.nano.plugin")
 
 
 @dataclass
@@ -247,10 +247,10 @@ def default_plugins_dir() -> Path | None:
 
 
 def _candidates(plugins_dir: Path | None) -> Iterator[_Candidate]:
-    from . import __version__
+    from .version import __version__
 
     for name in BUILTINS:
-        yield _Candidate(name.rsplit(".", 1)[1], BUILT_IN, _importer(name), __version__)
+        yield _Candidate(name.split(".")[-2], BUILT_IN, _importer(name), __version__)
     installed = set()
     entries = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name)
     for entry in entries:

@@ -13,7 +13,7 @@ import pytest
 from api_server import DIGITS, endless_steps, served
 
 import canary_hub
-from canary_hub.ui import turns
+from canary_hub.ui.api import turns
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,9 @@ def test_a_stream_adds_up_to_the_text(client, speech):
 
 
 def test_segments_that_are_decoded_side_by_side_stream_in_order():
-    from canary_hub.trace import Result, SegmentResult
-    from canary_hub.ui.openai_shapes import settled
-    from canary_hub.ui.runs import UNFINISHED, Moment
+    from canary_hub.run.result import Result, SegmentResult
+    from canary_hub.ui.api.openai_shapes import settled
+    from canary_hub.ui.widgets.runs import UNFINISHED, Moment
 
     open_ones = [SegmentResult(0, 1, "one tw", note=UNFINISHED), SegmentResult(1, 2, "thr", note=UNFINISHED)]
     moment = Moment("busy", text="one tw thr", result=Result("a", 2, "s", open_ones))

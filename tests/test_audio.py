@@ -15,11 +15,11 @@ import pytest
 import soundfile
 from scipy.signal import resample_poly
 
-from canary_hub import audio
-from canary_hub.audio import Limits, Waveform, load_audio
+from canary_hub.audio.decode import Limits, Waveform, load_audio
+from canary_hub.audio.decode import decode as audio
+from canary_hub.audio.pauses import is_silent, split_at_pauses
+from canary_hub.audio.resample import Resampler
 from canary_hub.errors import AudioError, HubError, OptionError
-from canary_hub.resampling import Resampler
-from canary_hub.segmentation import is_silent, split_at_pauses
 
 ORACLE = Path(__file__).parent / "oracle" / "set_a"
 RATE = 16000
@@ -469,7 +469,7 @@ def test_silence_is_below_sixty_decibels_whatever_the_offset() -> None:
 
 def test_importing_the_module_is_light() -> None:
     heavy = ("numpy", "scipy", "soundfile", "librosa", "soxr", "torch")
-    code = f"import sys, canary_hub.audio; print([m for m in {heavy!r} if m in sys.modules])"
+    code = f"import sys, canary_hub.audio.decode; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

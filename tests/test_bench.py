@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from canary_hub import Hub, HubError
 from canary_hub.bench import Measures, bench
 from canary_hub.bench.one_run import same_choices
-from canary_hub.builtin.canary_qwen.layout import checkpoint_shapes
-from canary_hub.builtin.canary_qwen.options import Qwen3Call
-from canary_hub.random_checkpoint import write_random_checkpoint
+from canary_hub.bench.random_checkpoint import write_random_checkpoint
+from canary_hub.models.canary_qwen.layout import checkpoint_shapes
+from canary_hub.models.canary_qwen.options import Qwen3Call
 from canary_hub.specs import Stage
 
 SET_A = Path(__file__).parent / "oracle" / "set_a"
-PUBLISHED = Path(__file__).parents[1] / "canary_hub" / "builtin" / "canary_qwen" / "published"
+PUBLISHED = Path(__file__).parents[1] / "canary_hub" / "models" / "canary_qwen" / "published"
 
 
 def read(path: Path) -> dict:
@@ -44,7 +44,7 @@ def small_hub(tmp_path, monkeypatch) -> Hub:
     plugin.write_text(
         f"""
 from pathlib import Path
-from canary_hub.builtin.canary_qwen import BASE_LLM, CHECKPOINT, COMPONENTS
+from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT, COMPONENTS
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import StackSpec, WeightsRef
 

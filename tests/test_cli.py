@@ -60,8 +60,8 @@ def test_one_bad_file_does_not_stop_the_others(speech: Path, tmp_path: Path) -> 
 
 
 PICKY = """
-from canary_hub.builtin.canary_qwen import BASE_LLM, CHECKPOINT
-from canary_hub.builtin.canary_qwen.log_mel import build as log_mel
+from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
+from canary_hub.models.canary_qwen.log_mel import build as log_mel
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import ComponentSpec, Stage
 
@@ -76,7 +76,7 @@ def build(given):
 @hookimpl
 def canary_components():
     return [ComponentSpec(stage=Stage.PREPROCESSOR, id="picky/log-mel", factory=__name__ + ":build",
-                          contract="canary_hub.builtin.canary_qwen.ports:log_mel",
+                          contract="canary_hub.models.canary_qwen.ports:log_mel",
                           weights={CHECKPOINT: None, BASE_LLM: None})]
 """
 

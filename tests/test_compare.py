@@ -23,9 +23,9 @@ from conftest import ROOT
 from markdown_it import MarkdownIt
 
 from canary_hub import Hub, HubError, SegmentDone, StageDone, Token
-from canary_hub.audio import Waveform, load_audio
+from canary_hub.audio.decode import Waveform, load_audio
 from canary_hub.cli import main
-from canary_hub.comparison import (
+from canary_hub.compare import (
     Comparison,
     FailedLane,
     LaneDone,
@@ -41,14 +41,14 @@ from canary_hub.comparison import (
     to_json,
     to_markdown,
 )
-from canary_hub.comparison.distances import Distances
+from canary_hub.compare.distances import Distances
+from canary_hub.compare.scoring import Piece
 from canary_hub.errors import AudioError
 from canary_hub.lanes import parse_lane
 from canary_hub.pipeline import Stack
-from canary_hub.protocols import Step
-from canary_hub.scoring import Piece
+from canary_hub.run.result import StageRecord
 from canary_hub.specs import Stage
-from canary_hub.trace import StageRecord
+from canary_hub.stages import Step
 
 DIGITS = ROOT / "tests" / "digits"
 LIVE = "nano llm=canary/qwen3-peft"

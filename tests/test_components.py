@@ -16,16 +16,16 @@ from conftest import ORACLE, SHARED
 from torch.nn.utils.rnn import pad_sequence
 
 from canary_hub import Hub
-from canary_hub.audio import Waveform
-from canary_hub.builtin.canary_qwen import canary_components
-from canary_hub.builtin.canary_qwen.denoise_log_mel import spectral_gate
-from canary_hub.builtin.canary_qwen.options import MAX_TERM, MAX_TERMS, DenoiseLogMelBuild
-from canary_hub.causal_lm.chat_tokenizer import ChatTokenizer
+from canary_hub.audio.decode import Waveform
 from canary_hub.errors import OptionError, WeightsError
+from canary_hub.models.canary_qwen.log_mel_denoised import spectral_gate
+from canary_hub.models.canary_qwen.options import MAX_TERM, MAX_TERMS, DenoiseLogMelBuild
+from canary_hub.models.canary_qwen.plugin import canary_components
+from canary_hub.models.causal_lm.chat_tokenizer import ChatTokenizer
 from canary_hub.options import validate
-from canary_hub.protocols import AudioSlot, Build, Text
 from canary_hub.specs import ComponentSpec, Contract, StackSpec, Stage
-from canary_hub.weights import Checkpoint
+from canary_hub.stages import AudioSlot, Build, Text
+from canary_hub.weights.tensors import Checkpoint
 
 RATE = 16000
 SLOT = "<|audioplaceholder|>"
@@ -336,7 +336,7 @@ def test_context_prompt_has_limits(terms: str, says: str) -> None:
 
 @pytest.mark.parametrize(("id", "option"), OPTIONS)
 def test_prompt_options_are_text_fields_on_the_page(id: str, option: str) -> None:
-    from canary_hub.ui.fields import draw
+    from canary_hub.ui.widgets.fields import draw
 
     drawn = {field.name: field for field in draw(SPECS[id], SPECS[id].call_options, {})}
     assert drawn[option].kind == "string"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from canary_hub.cpu import RowLinear, attend, forward_pass, speed_up_single_rows
+from canary_hub.models.cpu import RowLinear, attend, forward_pass, speed_up_single_rows
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -22,13 +22,13 @@ from conftest import ROOT
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from canary_hub.cli import main
+from canary_hub.compare.scoring import Edits
 from canary_hub.errors import HubError, OptionError
-from canary_hub.evaluation import open_manifest
-from canary_hub.evaluation.bootstrap import difference, interval
-from canary_hub.evaluation.manifest import Utterance
-from canary_hub.evaluation.results import ResultsFile, Row
+from canary_hub.evaluate import open_manifest
+from canary_hub.evaluate.bootstrap import difference, interval
+from canary_hub.evaluate.manifest import Utterance
+from canary_hub.evaluate.results import ResultsFile, Row
 from canary_hub.lanes import Lane, parse_lane
-from canary_hub.scoring import Edits
 from canary_hub.specs import Stage
 
 DIGITS = {path.stem: path for path in sorted((ROOT / "tests" / "digits").glob("*.flac"))}
@@ -236,7 +236,7 @@ def test_a_stack_is_added_without_transcribing_the_first_again(few: Path, tmp_pa
 
 
 def test_changed_weights_or_code_make_a_stack_another(few: Path, tmp_path: Path) -> None:
-    from canary_hub.builtin import nano
+    from canary_hub.models.nano import plugin as nano
 
     weights = tmp_path / "weights"
     shutil.copytree(Path(nano.__file__).parent, weights)
@@ -405,7 +405,7 @@ def test_an_unusable_manifest_is_one_clear_message(tmp_path: Path, name: str, co
 def test_a_hugging_face_data_set_is_streamed(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    monkeypatch.setattr("canary_hub.evaluation.hf_dataset.WINDOW", 3)
+    monkeypatch.setattr("canary_hub.evaluate.hf_dataset.WINDOW", 3)
     ((*window,),) = open_manifest(few).windows()
     rows = [
         {"audio": {"bytes": u.audio.read_bytes(), "path": f"{u.index}.wav"}, "text": u.reference, "id": f"u{u.index}"}

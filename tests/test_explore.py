@@ -13,16 +13,18 @@ from safetensors.torch import load_file
 
 import canary_hub
 from canary_hub import Hub, HubError
-from canary_hub.builtin.canary_qwen import BASE_LLM, CHECKPOINT
-from canary_hub.builtin.canary_qwen.layout import llm_name, lora_names
-from canary_hub.explore import EXPLORATIONS, explore, generation, injection, lora, qwen, weights
+from canary_hub.explore import EXPLORATIONS, explore, generation, injection, lora
+from canary_hub.explore import structure as qwen
+from canary_hub.explore import tensors as weights
 from canary_hub.explore.injection import frames_of
 from canary_hub.explore.prompt import RECORDED, RECORDED_PAD_ID
 from canary_hub.explore.report import sections
+from canary_hub.models.canary_qwen.layout import llm_name, lora_names
+from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
 from canary_hub.specs import Stage, WeightsRef
 
 CANARY = "canary-qwen-2.5b"
-NANO = ROOT / "canary_hub" / "builtin" / "nano"
+NANO = ROOT / "canary_hub" / "models" / "nano"
 SPEECH = ORACLE / "audio" / "speech.wav"  # 11 s
 SHORT = ORACLE / "audio" / "slice1p3.wav"
 
@@ -35,7 +37,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     def refuse(*given: object, **options: object) -> None:
         raise AssertionError("an exploration went online")
 
-    monkeypatch.setattr("canary_hub.download.snapshot", refuse)
+    monkeypatch.setattr("canary_hub.weights.download.snapshot", refuse)
 
 
 def test_the_llm_of_canary_qwen(hub: Hub) -> None:
@@ -389,7 +391,7 @@ class Countdown:
 
     def generate(self, inputs_embeds, attention_mask, options, stop=None):
         import torch
-        from canary_hub.protocols import Step
+        from canary_hub.stages import Step
 
         for id in (2, 1, 0):
             yield Step((id,), (-0.5,), torch.eye(4)[id][None])

@@ -21,7 +21,9 @@ from transformers import (
 
 from canary_hub import Hub, HubError
 from canary_hub.cli import main
-from canary_hub.explore import lora, qwen, weights
+from canary_hub.explore import lora
+from canary_hub.explore import structure as qwen
+from canary_hub.explore import tensors as weights
 from canary_hub.explore.report import sections
 from canary_hub.specs import StackSpec, Stage
 
@@ -189,7 +191,7 @@ def test_a_head_in_the_file_is_its_own(hub: Hub, qwen3_asr: Path, tmp_path: Path
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("canary_hub.download.snapshot", lambda ref: pytest.fail("went online"))
+    monkeypatch.setattr("canary_hub.weights.download.snapshot", lambda ref: pytest.fail("went online"))
 
 
 @pytest.mark.usefixtures("offline")

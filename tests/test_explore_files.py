@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from canary_hub import Hub
 from canary_hub.errors import WeightsError
-from canary_hub.explore import weights
-from canary_hub.explore.headers import read_headers
+from canary_hub.explore import tensors as weights
 from canary_hub.explore.report import sections
+from canary_hub.weights.headers import read_headers
 
-NANO = ROOT / "canary_hub" / "builtin" / "nano"
+NANO = ROOT / "canary_hub" / "models" / "nano"
 
 
 def test_a_file_of_any_size_is_read_by_its_header(hub: Hub, tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from canary_hub.errors import WeightsError
-from canary_hub.families.family import Size
-from canary_hub.families.parts import todays_name
-from canary_hub.families.tokenizer import eos_ids
-from canary_hub.families.whisper import WhisperLogMel
-from canary_hub.families.windows import FRAMES, fold
-from canary_hub.inspection import Choices, segment_trace
+from canary_hub.models.families.family import Size
+from canary_hub.models.families.parts import todays_name
+from canary_hub.models.families.tokenizer import eos_ids
+from canary_hub.models.families.whisper import WhisperLogMel
+from canary_hub.models.families.windows import FRAMES, fold
+from canary_hub.run.observe import Choices, segment_trace
 from canary_hub.specs import WeightsRef
-from canary_hub.weights import Checkpoint
+from canary_hub.weights.tensors import Checkpoint
 
 
 def test_windows_come_back_in_their_rows() -> None:

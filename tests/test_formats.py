@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from canary_hub.errors import HubError, OptionError, UnknownNameError
-from canary_hub.formats import FORMATS, PER_FILE, cues, render, to_csv, to_json, to_srt, to_txt, to_vtt
+from canary_hub.run.formats import FORMATS, PER_FILE, cues, render, to_csv, to_json, to_srt, to_txt, to_vtt
 
 
 @dataclass

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from canary_hub.errors import HubError
-from canary_hub.injection import inject
+from canary_hub.run.injection import inject
 
 SLOT = 99
 

@@ -10,7 +10,7 @@ import pytest
 from canary_hub import Hub
 from canary_hub.errors import HubError
 from canary_hub.lanes import Lane
-from canary_hub.links import LONGEST, Link, from_query, known, to_query
+from canary_hub.share.links import LONGEST, Link, from_query, known, to_query
 from canary_hub.specs import Stage
 
 ODD = string.ascii_letters + string.digits + " \"'&=?#%+;<>/\\\n\t\u00e9\u202e\U0001f426"

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from canary_hub import Done, Hub
-from canary_hub.audio import Waveform
+from canary_hub.audio.decode import Waveform
 from canary_hub.pipeline import Stack
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -49,7 +49,7 @@ def test_digit_strings_are_transcribed(nano: Stack) -> None:
 
 
 def test_the_example_clips_of_the_page_are_transcribed(nano: Stack) -> None:
-    from canary_hub.ui.transcribe import EXAMPLE, SENTENCE
+    from canary_hub.ui.transcribe.tab import EXAMPLE, SENTENCE
 
     assert nano.transcribe(EXAMPLE).text == "three one four one five nine"
     assert nano.transcribe(SENTENCE).text == "the children were playing in the garden when the rain began"
@@ -114,7 +114,7 @@ def test_two_minutes_are_transcribed_by_segments(nano: Stack) -> None:
 
 
 def test_the_embedded_checkpoint_is_small_and_in_the_published_layout(nano: Stack) -> None:
-    from canary_hub.builtin.nano import FOLDER
+    from canary_hub.models.nano.plugin import FOLDER
 
     assert (FOLDER / "model.safetensors").stat().st_size <= 12_000_000
     assert {p.name for p in FOLDER.iterdir()} >= {"config.json", "model.safetensors", "llm", "MODEL_CARD.md"}

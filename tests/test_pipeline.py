@@ -13,13 +13,13 @@ import soundfile
 import torch
 
 from canary_hub import Done, Hub, SegmentDone, StageDone, Token
-from canary_hub.audio import Waveform
+from canary_hub.audio.decode import Waveform
 from canary_hub.errors import AudioError, HubError, OptionError
 from canary_hub.pipeline import Stack
-from canary_hub.protocols import Step
-from canary_hub.repetition import loop_start
-from canary_hub.sharing import Shared
+from canary_hub.run.repetition import loop_start
+from canary_hub.run.reuse import Shared
 from canary_hub.specs import StackSpec, Stage
+from canary_hub.stages import Step
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from canary_hub import Hub
-from canary_hub.pool import Pool
+from canary_hub.run.pool import Pool
 from canary_hub.specs import StackSpec, Stage
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from canary_hub import Hub, HubError
-from canary_hub.builtin.canary_qwen.qwen3_int8 import CHUNK_ROWS, Int8RowLinear, Int8Weight, add_int8_rows, build
-from canary_hub.cpu import RowLinear, forward_pass
-from canary_hub.injection import Injected, inject
+from canary_hub.models.canary_qwen.llm_int8 import CHUNK_ROWS, Int8RowLinear, Int8Weight, add_int8_rows, build
+from canary_hub.models.cpu import RowLinear, forward_pass
 from canary_hub.pipeline import Stack
-from canary_hub.protocols import Build, Step
+from canary_hub.run.injection import Injected, inject
 from canary_hub.specs import Options, Stage
+from canary_hub.stages import Build, Step
 
 DIGITS = sorted((Path(__file__).parent / "digits").glob("*.flac"))
 INT8 = {Stage.LLM: "canary/qwen3-int8"}

@@ -8,7 +8,7 @@ import jiwer
 import pytest
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from canary_hub.scoring import Edits, Errors, Piece, errors, normalised, word_diff
+from canary_hub.compare.scoring import Edits, Errors, Piece, errors, normalised, word_diff
 
 WORDS = [
     *("the", "colour", "of", "twenty-three", "Mr.", "Smith's", "cats", "isn't", "", "grey,", "$5.20", "um"),

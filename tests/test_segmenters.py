@@ -17,20 +17,20 @@ from click.testing import CliRunner, Result
 from conftest import ROOT
 
 from canary_hub import Hub
-from canary_hub.audio import Waveform
+from canary_hub.audio.decode import Waveform
 from canary_hub.catalogue import stack_facts
 from canary_hub.cli import main
-from canary_hub.comparison import Comparison, FailedLane, LaneResult, compare
+from canary_hub.compare import Comparison, FailedLane, LaneResult, compare
 from canary_hub.errors import ContractError, PluginError, UnknownNameError
-from canary_hub.evaluation.identity import identity
-from canary_hub.events import Done
+from canary_hub.evaluate.identity import identity
 from canary_hub.lanes import Lane, parse_lane
-from canary_hub.links import Link, from_query, known, to_query
+from canary_hub.run.events import Done
+from canary_hub.share.links import Link, from_query, known, to_query
 from canary_hub.specs import StackSpec
-from canary_hub.ui.compare_forms import LaneForm
-from canary_hub.ui.picker import Picker, component_pickers, prompt_fields, stack_picker
-from canary_hub.ui.registry_tab import registry_tab
-from canary_hub.ui.runs import Choice, transcribe
+from canary_hub.ui.compare.forms import LaneForm
+from canary_hub.ui.registry import registry_tab
+from canary_hub.ui.widgets.picker import Picker, component_pickers, prompt_fields, stack_picker
+from canary_hub.ui.widgets.runs import Choice, transcribe
 
 RATE = 16_000
 WINDOW = 4.0

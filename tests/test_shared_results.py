@@ -13,10 +13,10 @@ import soundfile
 from hub_server import ME, TOKEN, HubServer, Space
 
 from canary_hub import Hub, Result, SegmentResult
-from canary_hub.audio import Waveform
+from canary_hub.audio.decode import Waveform
 from canary_hub.errors import HubError
-from canary_hub.events import Done
-from canary_hub.shared_results import SharedResults
+from canary_hub.run.events import Done
+from canary_hub.share.store import SharedResults
 
 DAY = 86400.0
 

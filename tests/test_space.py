@@ -18,9 +18,9 @@ from hub_server import ME, TOKEN, HubServer, Space
 from packaging.requirements import Requirement
 
 from canary_hub import Hub
-from canary_hub.builtin.canary_qwen import PUBLISHED, PUBLISHED_LLM
 from canary_hub.cli import main
 from canary_hub.errors import HubError, OptionError
+from canary_hub.models.canary_qwen.plugin import PUBLISHED, PUBLISHED_LLM
 from canary_hub.space import read_settings, stage
 from canary_hub.specs import Stage
 
@@ -118,7 +118,7 @@ def test_staged_is_what_the_space_needs_and_nothing_else(source, tmp_path):
     staged = stage(source, tmp_path / "out")
     tops = {name.partition("/")[0] for name in staged.files}
     assert tops <= {"app.py", "canary_hub", "plugins", "README.md", "requirements.txt", "packages.txt", "space.env"}
-    assert {"app.py", "canary_hub/builtin/nano/model.safetensors", "canary_hub/ui/page.js"} <= set(staged.files)
+    assert {"app.py", "canary_hub/models/nano/model.safetensors", "canary_hub/ui/assets/page.js"} <= set(staged.files)
     parts = {part for name in staged.files for part in name.split("/")}
     assert not parts & {"tests", "testing", "spaces", "__pycache__", "canary-hub-train"}
     assert not any(name.endswith(".pyc") or "/." in f"/{name}" for name in staged.files)
@@ -296,7 +296,7 @@ def test_a_plan_that_does_not_allow_the_hardware(hub_server, source):
 def test_a_dry_run_asks_nobody(hub_server, source):
     result = push(source, "--repo", "demo", "--dry-run", "--secret", "KEY=hidden", "--hardware", "zero-a10g")
     assert result.exit_code == 0
-    assert "canary_hub/builtin/nano/model.safetensors" in result.output
+    assert "canary_hub/models/nano/model.safetensors" in result.output
     assert "KEY" in result.output
     assert "hidden" not in result.output
     assert "zero-a10g" in result.output

@@ -23,13 +23,13 @@ import pytest
 from conftest import ORACLE, ROOT
 from zerogpu_server import ZeroGpuServer
 
-from canary_hub.audio import Waveform
+from canary_hub.audio.decode import Waveform
 from canary_hub.errors import HubError, OptionError
 from canary_hub.space import stage
 from canary_hub.specs import Stage
-from canary_hub.ui import runs, zerogpu
-from canary_hub.ui.limits import QueueLimits, queued
-from canary_hub.ui.runs import Choice, transcribe
+from canary_hub.ui.server.queue import QueueLimits, queued
+from canary_hub.ui.widgets import runs, zerogpu
+from canary_hub.ui.widgets.runs import Choice, transcribe
 
 DIGITS = Path(__file__).parent / "digits"
 SPEECH = ORACLE / "audio" / "speech.wav"
@@ -111,7 +111,7 @@ def test_the_staged_cpu_space_starts_and_transcribes(tmp_path):
             said(client, SPEECH)
         assert httpx.get(f"{url}/gradio_api/file={folder / 'space.env'}").status_code == 403
         call = f"{url}/gradio_api/call/transcribe"
-        file = {"path": str(folder / "canary_hub/ui/example.flac"), "meta": {"_type": "gradio.FileData"}}
+        file = {"path": str(folder / "canary_hub/clips/digits.flac"), "meta": {"_type": "gradio.FileData"}}
         event = httpx.post(call, json={"data": [file, "nano"]}).json()["event_id"]
         assert "event: error" in httpx.get(f"{call}/{event}").text
 

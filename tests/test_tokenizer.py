@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import ORACLE, SHARED
 
-from canary_hub.builtin.canary_qwen.prompts import user_message
-from canary_hub.causal_lm.chat_tokenizer import ChatTokenizer
 from canary_hub.errors import WeightsError
-from canary_hub.protocols import AudioSlot, Text
+from canary_hub.models.canary_qwen.prompts import user_message
+from canary_hub.models.causal_lm.chat_tokenizer import ChatTokenizer
+from canary_hub.stages import AudioSlot, Text
 
 SLOT = "<|audioplaceholder|>"
 REAL = SHARED / "oracle" / "qwen3-tokenizer"

@@ -15,10 +15,12 @@ from pydantic import Field
 
 from canary_hub import Hub
 from canary_hub.errors import HubError, OptionError, UnknownNameError, explain
+from canary_hub.run.result import Result, SegmentResult, StageRecord
 from canary_hub.specs import ComponentSpec, Contract, Options, Stage, WeightsRef
-from canary_hub.trace import Result, SegmentResult, StageRecord
-from canary_hub.ui import build_demo, loading, results
-from canary_hub.ui.runs import Choice, Moment, transcribe
+from canary_hub.ui import build_demo
+from canary_hub.ui.widgets import html as results
+from canary_hub.ui.widgets import loading
+from canary_hub.ui.widgets.runs import Choice, Moment, transcribe
 
 
 @pytest.fixture
@@ -135,7 +137,7 @@ class EveryKind(Options):
 def test_options_of_every_kind_are_drawn_and_read_back():
     import gradio as gr
 
-    from canary_hub.ui import fields
+    from canary_hub.ui.widgets import fields
 
     spec = ComponentSpec(Stage.LLM, "a/b", "m:f", Contract(), call_options=EveryKind)
     with gr.Blocks():
@@ -178,7 +180,7 @@ def test_what_has_arrived_needs_no_room_on_the_disk(tmp_path, monkeypatch):
     """A stack that is here loads from a full disk, and an interrupted download wants room for the rest alone."""
     from huggingface_hub import constants
 
-    from canary_hub.download import _check_room
+    from canary_hub.weights.download import _check_room
 
     monkeypatch.setattr("shutil.disk_usage", lambda path: types.SimpleNamespace(free=2**20))
     ref = WeightsRef(repo="owner/model", gib=3 / 1024)
@@ -208,16 +210,16 @@ def test_loading_says_what_it_does_and_returns_the_stack(hub, tiny_spec, monkeyp
 
 
 def test_a_stack_that_is_not_here_says_what_it_downloads(tmp_path, monkeypatch):
-    from canary_hub.ui.picker import stack_note
+    from canary_hub.ui.widgets.picker import stack_note
 
     monkeypatch.setattr(loading, "to_download", lambda hub, spec: [])
-    monkeypatch.setattr("canary_hub.ui.picker.to_download", lambda hub, spec: list(spec.weights.values()))
+    monkeypatch.setattr("canary_hub.ui.widgets.picker.to_download", lambda hub, spec: list(spec.weights.values()))
     hub = Hub(tmp_path, allow=())
     assert "the first run downloads 4.8 GB" in stack_note(hub, hub.registry.stack("canary-qwen-2.5b"))
 
 
 def test_thinking_is_folded_and_answers_are_text():
-    from canary_hub.ui.ask import message, show
+    from canary_hub.ui.transcribe.ask import message, show
 
     done = show(f"<think>first {BAD}</think>\n\nthen {BAD}")
     assert "<details" in done
@@ -235,7 +237,7 @@ def test_thinking_is_folded_and_answers_are_text():
 
 
 def test_subtitle_lines_can_be_set():
-    from canary_hub.ui.downloads import captions, contents
+    from canary_hub.ui.transcribe.downloads import captions, contents
 
     result = Result("a.wav", 4, "tiny", [SegmentResult(0, 4, "one two three four five six seven eight")])
     assert len(captions(result, 16, 1)) > len(captions(result, 80, 2)) == 1
@@ -248,7 +250,7 @@ def test_subtitle_lines_can_be_set():
 def test_the_registry_page_shows_broken_plugins_and_no_paths(tmp_path):
     import gradio as gr
 
-    from canary_hub.ui.registry_tab import registry_tab
+    from canary_hub.ui.registry import registry_tab
 
     (tmp_path / "broken.py").write_text("def (")
     with gr.Blocks() as demo:
@@ -260,7 +262,7 @@ def test_the_registry_page_shows_broken_plugins_and_no_paths(tmp_path):
 
 
 def test_the_example_of_a_plugin_works_as_it_stands(tmp_path):
-    from canary_hub.ui.registry_tab import HOW_TO
+    from canary_hub.ui.registry import HOW_TO
 
     (tmp_path / "mine.py").write_text(HOW_TO)
     hub = Hub(tmp_path, allow=("mine",))

@@ -8,17 +8,21 @@ from html.parser import HTMLParser
 
 import pytest
 
-from canary_hub.comparison import Comparison, Distance, FailedLane, LaneResult, LaneStage, to_json
+from canary_hub.compare import Comparison, Distance, FailedLane, LaneResult, LaneStage, to_json
+from canary_hub.compare.scoring import NORMALISERS, errors, word_diff
 from canary_hub.errors import HubError, OptionError, UnknownNameError
 from canary_hub.lanes import Lane, parse_lane
-from canary_hub.scoring import NORMALISERS, errors, word_diff
+from canary_hub.run.result import Frame, PromptToken, SegmentResult, SegmentTrace, Trace, WordTrace
 from canary_hub.specs import Stage
-from canary_hub.trace import Frame, PromptToken, SegmentResult, SegmentTrace, Trace, WordTrace
-from canary_hub.ui import compare_forms, compare_results, compare_runs, compare_tab, compare_tables
-from canary_hub.ui.compare_forms import PRESETS, LaneForm, known_options, numbered, preset, visitors_lane
-from canary_hub.ui.compare_runs import CompareMoment, opened, run_lanes
-from canary_hub.ui.details import side_by_side
-from canary_hub.ui.transcribe import EXAMPLE
+from canary_hub.ui.compare import forms as compare_forms
+from canary_hub.ui.compare import html as compare_results
+from canary_hub.ui.compare import runs as compare_runs
+from canary_hub.ui.compare import tab as compare_tab
+from canary_hub.ui.compare import tables as compare_tables
+from canary_hub.ui.compare.forms import PRESETS, LaneForm, known_options, numbered, preset, visitors_lane
+from canary_hub.ui.compare.runs import CompareMoment, opened, run_lanes
+from canary_hub.ui.transcribe.details import side_by_side
+from canary_hub.ui.transcribe.tab import EXAMPLE
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 

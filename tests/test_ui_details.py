@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from canary_hub.trace import (
+from canary_hub.run.result import (
     Alternative,
     Frame,
     Near,
@@ -19,7 +19,7 @@ from canary_hub.trace import (
     Trace,
     WordTrace,
 )
-from canary_hub.ui.details import details
+from canary_hub.ui.transcribe.details import details
 
 EVIL = "<script>alert(1)</script>\"'&"
 

@@ -12,11 +12,12 @@ import pytest
 from canary_hub.errors import HubError
 from canary_hub.explore import EXPLORATIONS, explore
 from canary_hub.explore.report import Chart, Section, Series, Table, sections
-from canary_hub.ui import explore_runs, explore_sections
-from canary_hub.ui.explore_charts import draw, ticks
-from canary_hub.ui.explore_runs import Key, computes, run_exploration
-from canary_hub.ui.explore_sections import shown
-from canary_hub.ui.explore_words import SPECIAL, Words
+from canary_hub.ui.explore import html as explore_sections
+from canary_hub.ui.explore import runs as explore_runs
+from canary_hub.ui.explore.charts import draw, ticks
+from canary_hub.ui.explore.glossary import SPECIAL, Words
+from canary_hub.ui.explore.html import shown
+from canary_hub.ui.explore.runs import Key, computes, run_exploration
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 
@@ -115,7 +116,7 @@ def test_the_clip_given_is_heard(hub, oracle):
     given = list(run_exploration(hub, Key("nano", "injection", str(oracle / "audio" / "slice1p3.wav"))))[-1].found
     example = list(run_exploration(hub, Key("nano", "injection")))[-1].found
     assert given.clip == "slice1p3.wav"
-    assert example.clip == "example.flac"
+    assert example.clip == "digits.flac"
     assert given.frames < example.frames
 
 
@@ -274,7 +275,7 @@ def test_the_explained_words_occur(hub, name):
 
 
 def test_what_was_shown_is_kept_but_not_without_end(hub):
-    from canary_hub.ui.explore_tab import KEPT, Shown, _after
+    from canary_hub.ui.explore.tab import KEPT, Shown, _after
 
     moment = list(run_exploration(hub, Key("nano", "qwen")))[-1]
     last = Shown(Key("nano", None), moment)
@@ -294,7 +295,7 @@ def test_found_is_json_with_every_figure(hub):
 def test_a_stack_whose_files_cannot_be_told_is_a_note(hub, monkeypatch):
     import gradio as gr
 
-    from canary_hub.ui.explore_tab import ExploreTab
+    from canary_hub.ui.explore.tab import ExploreTab
 
     def refuse(self):
         raise HubError("Broken <b>stack</b>.", "")

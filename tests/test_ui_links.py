@@ -10,11 +10,11 @@ import pytest
 
 from canary_hub import Hub, Result, SegmentResult
 from canary_hub.lanes import Lane, parse_lane
-from canary_hub.shared_results import SharedResults
-from canary_hub.ui.compare_forms import LaneForm
-from canary_hub.ui.picker import Picker, component_pickers, prompt_fields, stack_picker
-from canary_hub.ui.share import made
-from canary_hub.ui.shared_view import SharedView, body, heading
+from canary_hub.share.store import SharedResults
+from canary_hub.ui.compare.forms import LaneForm
+from canary_hub.ui.share.view import SharedView, body, heading
+from canary_hub.ui.widgets.picker import Picker, component_pickers, prompt_fields, stack_picker
+from canary_hub.ui.widgets.share_panel import made
 
 BAD = "<img src=x onerror=alert(1)>"
 

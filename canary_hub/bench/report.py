@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import save
+from ..atomic import save
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HubError
 from ..options import check_dtype
-from ..random_checkpoint import cache_folder, write_random_checkpoint
 from ..specs import StackSpec, Stage
+from .random_checkpoint import cache_folder, write_random_checkpoint
 from .report import Agreement, Measures, Report
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def bench(
         hub.check(hub.stack(spec, components={Stage.LLM: agree_with})).require(spec.name)
     weights = _random_weights(hub, spec, progress) if random_weights else {}
     if base_llm is not None:
-        from ..builtin.canary_qwen import BASE_LLM
+        from ..models.canary_qwen.plugin import BASE_LLM
 
         weights[BASE_LLM] = base_llm
     spec = hub.stack(spec, weights=weights)
@@ -111,7 +111,7 @@ def bench(
 
 def _random_weights(hub: Hub, spec: StackSpec, progress: Callable[[str], None]) -> dict[str, Path]:
     """Folders of a random checkpoint by role; the base LLM's own tokenizer where it is at hand."""
-    from ..builtin.canary_qwen import BASE_LLM, CHECKPOINT
+    from ..models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
 
     found = {checkpoint.ref: checkpoint for checkpoint in hub.checkpoints(spec)}
     try:

@@ -28,11 +28,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ..audio import Waveform, load_audio
+from ..atomic import save
+from ..audio.decode import Waveform, load_audio
+from ..audio.pauses import split_at_pauses
 from ..errors import HubError
-from ..files import save
 from ..lanes import parse_lane
-from ..segmentation import split_at_pauses
 from .visitors import Asked, Clip, Manner, Visitor
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _clips(
     import numpy as np
     import soundfile  # type: ignore[import-untyped, unused-ignore]
 
-    wave = load_audio(audio or Path(__file__).parents[1] / "ui" / "example.flac")
+    wave = load_audio(audio or Path(__file__).parents[1] / "clips" / "digits.flac")
     pieces = [span.of(wave) for span in split_at_pauses(wave, PIECE_SECONDS)]
     choose = random.Random(seed)
     stacks = {name: hub.load(spec, dtype=dtype) for (name, spec), dtype in zip(specs.items(), dtypes, strict=True)}
@@ -177,7 +177,7 @@ from pathlib import Path, PosixPath, WindowsPath
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import StackSpec, Stage, WeightsRef
 
-log = logging.getLogger("canary_hub.pool")
+log = logging.getLogger("canary_hub.run.pool")
 log.setLevel(logging.INFO)
 log.addHandler(logging.FileHandler(Path(__file__).parents[1] / "loads"))
 

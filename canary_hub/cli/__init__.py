@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from .. import __version__
 from ..errors import HubError, is_out_of_memory
+from ..version import __version__
 from .choices import hub_of, plugin_options
 
 COMMANDS = {

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..atomic import save
 from ..errors import HubError
-from ..files import save
 from ..lanes import Lane, parse_lane
 from .choices import hub_of, load_options, plugin_choice, plugin_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..comparison import Comparison
+    from ..compare import Comparison
     from ..hub import Hub
 
 
@@ -57,7 +57,7 @@ def compare(
     """
     from rich.console import Console
 
-    from ..comparison import FailedLane, to_json, to_markdown
+    from ..compare import FailedLane, to_json, to_markdown
 
     if details and format != "json":
         raise click.UsageError("--details are in the JSON form alone: add --format json.")
@@ -65,7 +65,7 @@ def compare(
     texts = _references(references, files)
     if not os.environ.get("CANARY_HUB_DEBUG"):
         # A lane's failure is told in one line; the traceback in the log is for those who ask for it.
-        logging.getLogger("canary_hub.comparison").setLevel(logging.CRITICAL)
+        logging.getLogger("canary_hub.compare").setLevel(logging.CRITICAL)
     hub = hub_of(ctx, **plugin_choice(given))
     console = Console(stderr=True)
     options = {"details": details, "in_turn": not at_once, **given}
@@ -103,8 +103,8 @@ def _compared(
     from rich.markup import escape
     from rich.progress import Progress
 
-    from ..comparison import Comparison, LaneEvent, LaneStarted, compare
-    from ..events import SegmentDone
+    from ..compare import Comparison, LaneEvent, LaneStarted, compare
+    from ..run.events import SegmentDone
 
     with Progress(console=console, transient=True) as progress:
         bars = [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..files import save
+from ..atomic import save
 from ..hub import default_stack
 from ..lanes import parse_lane
 from .choices import hub_of, load_options, plugin_choice, plugin_options
@@ -19,7 +19,7 @@ from .choices import hub_of, load_options, plugin_choice, plugin_options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..evaluation import Progress, Report
+    from ..evaluate import Progress, Report
 
 QUIET_SECONDS = 30.0
 """How often progress is told where stderr is no terminal."""
@@ -61,7 +61,7 @@ def eval(
     """
     from rich.console import Console
 
-    from ..evaluation import Report, evaluate, open_manifest
+    from ..evaluate import Report, evaluate, open_manifest
 
     lanes = [parse_lane(text) for text in stacks or (default_stack(),)]
     hub = hub_of(ctx, **plugin_choice(given))
@@ -145,7 +145,7 @@ def _show(report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ..evaluation.report import CAPTION
+    from ..evaluate.report import CAPTION
 
     head, *lines = report.table()
     table = Table(title=Text(report.manifest), title_justify="left", box=box.SIMPLE_HEAD)

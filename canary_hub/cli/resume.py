@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HubError
-from ..trace import Result, SegmentResult
+from ..run.result import Result, SegmentResult
 
 
 class Partial:

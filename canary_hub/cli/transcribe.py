@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..audio import Limits, printable
+from ..atomic import save
+from ..audio.decode import Limits, printable
 from ..errors import HubError
-from ..files import save
-from ..formats import FORMATS, PER_FILE, render
+from ..run.formats import FORMATS, PER_FILE, render
 from .choices import chosen_stack, hub_of, load_options, plugin_choice, stack_options
 from .resume import Partial
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..audio import Waveform
-    from ..events import Event
+    from ..audio.decode import Waveform
     from ..pipeline import Stack
-    from ..trace import Result
+    from ..run.events import Event
+    from ..run.result import Result
 
 GROUP_SECONDS = 600.0
 """Files are decoded together until they hold this much audio: enough to fill batches, little to keep."""
@@ -99,7 +99,7 @@ def transcribe(
         click.echo(f"warning: {warning}", err=True)
     identity: dict[str, Any] = {}
     if output is not None and details is None:
-        from ..evaluation.identity import identity as identity_of
+        from ..evaluate.identity import identity as identity_of
 
         identity = identity_of(hub, spec, given["dtype"] or spec.dtype, given["device"], read_weights=False)
     inputs = list(_inputs(files, output, format, identity, resume))
@@ -212,7 +212,7 @@ def _transcribe_group(
     What an earlier run has finished is not computed again, but decoded once more if the batches of another file
     need it: the same pieces side by side give the same text.
     """
-    from ..events import Done, SegmentDone
+    from ..run.events import Done, SegmentDone
 
     if all(one.finished for one in group):
         for one in group:

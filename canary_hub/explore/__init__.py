@@ -33,6 +33,9 @@ EXPLORATIONS = {
 }
 """Name -> what one sees."""
 
+MODULES = {"qwen": "structure", "weights": "tensors"}
+"""Name -> module, where they differ."""
+
 
 def explore(name: str, hub: Hub, stack: str | StackSpec, **given: Any) -> Found:
     """Run one exploration of `EXPLORATIONS`; `given` goes to its `explore` function.
@@ -41,5 +44,5 @@ def explore(name: str, hub: Hub, stack: str | StackSpec, **given: Any) -> Found:
     """
     if name not in EXPLORATIONS:
         raise UnknownNameError(f"There is no exploration {name!r}.", f"Choose one of {', '.join(EXPLORATIONS)}.")
-    found: Found = importlib.import_module(f".{name}", __name__).explore(hub, stack, **given)
+    found: Found = importlib.import_module(f".{MODULES.get(name, name)}", __name__).explore(hub, stack, **given)
     return found

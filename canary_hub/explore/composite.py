@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import HubError
-from ..families.family import Family
+from ..models.families.family import Family
 from ..specs import ComponentSpec, Stage
-from .layouts import Filled
+from .layout import Filled
 
 HEAD = "lm_head.weight"
 ADAPTER = "base_model.model."
@@ -66,7 +66,7 @@ class CompositeLayout:
 
     def todays(self, name: str) -> str:
         """Older checkpoints and adapters put other words in front."""
-        from ..families.parts import todays_name
+        from ..models.families.parts import todays_name
 
         return todays_name(name.removeprefix(ADAPTER))
 

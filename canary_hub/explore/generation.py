@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubError
-from ..injection import Injected, inject
-from ..inspection import Choices, observe
 from ..options import build_and_call
-from ..repetition import MIN_REPEATS, MIN_TOKENS, loop_start
+from ..run.injection import Injected, inject
+from ..run.observe import Choices, observe
+from ..run.repetition import MIN_REPEATS, MIN_TOKENS, loop_start
 from ..specs import Options, StackSpec, Stage
 from .found import Found
 from .prompt import Prompt, prompt_of_stack, prompt_without_weights
@@ -185,7 +185,7 @@ def _found(
 def _bytes_per_token(subject: Subject) -> int | None:
     import torch
 
-    from .qwen import empty_llm
+    from .structure import empty_llm
 
     try:
         model = empty_llm(subject.llm_config)
@@ -281,7 +281,7 @@ def _two_ways(llm: Any, prompt: Prompt) -> TwoWays | None:
     """transformers' generate with ids and with embeddings; None where the backend holds no such model."""
     import torch
 
-    from ..cpu import forward_pass
+    from ..models.cpu import forward_pass
 
     model: Any = getattr(llm, "model", None)
     if not hasattr(model, "generate") or prompt.pad_id is None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..audio import Waveform
-from ..builtin.canary_qwen.layout import get
+from ..audio.decode import Waveform
 from ..errors import HubError
-from ..injection import inject_audio_embeddings
+from ..models.canary_qwen.layout import get
+from ..run.injection import inject_audio_embeddings
 from ..specs import StackSpec, Stage
 from .found import Found
 from .prompt import Piece, Prompt, prompt_of_stack, prompt_without_weights

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..builtin.canary_qwen import CHECKPOINT
 from ..errors import HubError
+from ..models.canary_qwen.plugin import CHECKPOINT
 from ..specs import StackSpec, Stage
 from .found import Found
-from .qwen import empty_llm
+from .structure import empty_llm
 from .subject import Subject, first_window
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..hub import Hub
     from ..pipeline import Stack
-    from ..weights import TensorFiles
+    from ..weights.tensors import TensorFiles
 
 ENERGY = 0.9
 """`Update.rank_90`: how many directions hold this share of an update's squared norm."""
@@ -243,7 +243,7 @@ def singular_values(a: torch.Tensor, b: torch.Tensor, scaling: float) -> torch.T
 
 def _factors(files: TensorFiles, module: str) -> Iterator[torch.Tensor]:
     """The base weight, A and B of a wrapped linear, as the file has them."""
-    from ..builtin.canary_qwen.layout import llm_name, lora_names
+    from ..models.canary_qwen.layout import llm_name, lora_names
 
     for name in (llm_name(f"{module}.weight", lora=True), *lora_names(module)):
         yield files.tensor(name)

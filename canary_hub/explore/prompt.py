@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..builtin.canary_qwen import BASE_LLM, PUBLISHED_LLM
-from ..builtin.canary_qwen.layout import get
+from ..models.canary_qwen.layout import get
+from ..models.canary_qwen.plugin import BASE_LLM, PUBLISHED_LLM
 from ..options import build_and_call
-from ..protocols import AudioSlot, Build, Inspectable, Segment
 from ..specs import Stage
+from ..stages import AudioSlot, Build, Inspectable, Segment
 from .subject import Subject
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def prompt_without_weights(subject: Subject) -> Prompt:
 
 
 def _tokenized(subject: Subject, segments: Sequence[Segment]) -> Prompt:
-    from ..builtin.canary_qwen.qwen3 import load_tokenizer
+    from ..models.canary_qwen.llm import load_tokenizer
 
     tokenizer = load_tokenizer(subject.build)
     ids = tokenizer.encode(segments)

@@ -7,28 +7,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..builtin.canary_qwen import BASE_LLM, CHECKPOINT
 from ..errors import HubError
-from ..families.family import Family
+from ..models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
+from ..models.families.family import Family
 from ..options import check_dtype
-from ..protocols import Build
 from ..specs import StackSpec, Stage
-from ..weights import Checkpoint
+from ..stages import Build
+from ..weights.headers import File, Tensor, read_headers
+from ..weights.tensors import Checkpoint
 from .composite import CompositeLayout, family_of
-from .headers import File, Tensor, read_headers
-from .layouts import Layout, PublishedLayout
+from .layout import Layout, PublishedLayout
 
 if TYPE_CHECKING:
     import torch
 
-    from ..audio import Waveform
+    from ..audio.decode import Waveform
     from ..hub import Hub
     from ..pipeline import Stack
 
 ADAPTER_FILE = "adapter_model.safetensors"
 """What PEFT calls the tensors of an adapter."""
 
-CLIP = Path(__file__).parents[1] / "ui" / "example.flac"
+CLIP = Path(__file__).parents[1] / "clips" / "digits.flac"
 """Spoken digits, 2.6 s: the clip that is heard unless another is given."""
 
 
@@ -167,7 +167,7 @@ def first_window(spec: StackSpec, rate: int, audio: Any | None) -> tuple[Wavefor
     """
     from dataclasses import replace
 
-    from ..audio import load_audio
+    from ..audio.decode import load_audio
 
     wave = load_audio(CLIP if audio is None else audio, rate)
     most = int(spec.window_seconds * rate)

@@ -13,10 +13,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ..hub import Hub
-from ..injection import inject
-from ..protocols import AudioSlot, Build, Text
+from ..run.injection import inject
 from ..specs import ComponentSpec, Contract, Port, Stage, WeightsRef
-from ..weights import Checkpoint
+from ..stages import AudioSlot, Build, Text
+from ..weights.tensors import Checkpoint
 
 SIZES = {"audio": (0, 16000.0), "features": (128, 100.0), "hidden": (64, 12.5), "embeds": (64, 12.5)}
 """Kind -> dim and rate of the clips that a component is fed whose contract accepts any."""

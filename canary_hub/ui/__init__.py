@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..audio import Limits
+from ..audio.decode import Limits
 from ..hub import Hub, default_stack
 from ..space import read_settings
 
@@ -24,7 +24,7 @@ def prepare(folder: Path) -> None:
 
     Raises: OptionError for a setting that cannot be read.
     """
-    from .zerogpu import begin
+    from .widgets.zerogpu import begin
 
     read_settings(folder)
     begin()
@@ -43,13 +43,13 @@ def build_demo(hub: Hub | None = None, stack: str | None = None, *, warm: bool =
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
     # Of so many runs gradio keeps times for its own page, and goes through all of them after each run: not 10,000.
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
-    from .uploads import fetch_nothing, own_folder
+    from .server.uploads import fetch_nothing, own_folder
 
     own_folder()  # before gradio asks where to keep uploads
     fetch_nothing()
-    from .loading import warm_up
     from .page import page
-    from .zerogpu import load_all, on_zerogpu
+    from .widgets.loading import warm_up
+    from .widgets.zerogpu import load_all, on_zerogpu
 
     hub = hub or Hub()
     first = hub.registry.stack(stack or default_stack())
@@ -64,10 +64,10 @@ def launch_settings() -> dict[str, Any]:
     """Arguments for `Blocks.launch`: looks, limits, the OpenAI endpoint, and nothing of a visitor kept."""
     from starlette.middleware import Middleware
 
-    from .guard import Guard
-    from .looks import CSS, HEAD, theme
-    from .openai_routes import routes
-    from .preview import OwnPreview
+    from .api.openai_routes import routes
+    from .server.guard import Guard
+    from .server.preview import OwnPreview
+    from .widgets.looks import CSS, HEAD, theme
 
     return {
         "theme": theme(),

@@ -5,20 +5,20 @@ from __future__ import annotations
 import gradio as gr
 
 from ..hub import Hub
-from ..shared_results import SharedResults
-from .api import endpoints
-from .api_components import components_endpoint
-from .api_inspect import inspect_endpoint
-from .compare_tab import CompareTab
-from .explore_tab import ExploreTab
-from .limits import QueueLimits, queued
-from .permalink import Permalink
-from .registry_tab import registry_tab
-from .shared_view import SharedView
-from .transcribe import TranscribeTab
-from .turns import Turns
-from .uploads import keep_deleting, own_folder
-from .waiting import Waiting
+from ..share.store import SharedResults
+from .api.components import components_endpoint
+from .api.endpoints import endpoints
+from .api.inspect import inspect_endpoint
+from .api.turns import Turns
+from .compare.tab import CompareTab
+from .explore.tab import ExploreTab
+from .registry import registry_tab
+from .server.queue import QueueLimits, queued
+from .server.uploads import keep_deleting, own_folder
+from .share.permalink import Permalink
+from .share.view import SharedView
+from .transcribe.tab import TranscribeTab
+from .widgets.events import Waiting
 
 KEEP_SECONDS = 3600
 """Uploads are deleted once they are this old."""

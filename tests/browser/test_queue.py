@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from canary_hub.ui.waiting import LOOK_EVERY
+from canary_hub.ui.widgets.events import LOOK_EVERY
 
 SPEECH = Path(__file__).parents[1] / "oracle" / "set_a" / "audio" / "speech.wav"
 
@@ -99,7 +99,7 @@ def test_a_question_that_waits_can_be_stopped_and_one_turned_away_is_told(watche
 
 
 def test_a_question_that_is_stopped_keeps_what_was_answered(watched, monkeypatch):
-    from canary_hub.ui import ask
+    from canary_hub.ui.transcribe.tab import ask
 
     def slowly(*_):
         for i in range(1000):
@@ -144,7 +144,7 @@ def test_a_run_that_waits_is_told_how_many_come_before_it(watched, browser):
 
 
 def test_a_full_queue_says_so_beside_the_button(watched, monkeypatch):
-    from canary_hub.ui import transcribe
+    from canary_hub.ui.transcribe.tab import tab as transcribe
 
     told = "Busy: the queue is full, this would be number 65 in it."
     monkeypatch.setattr(transcribe, "turned_away", lambda request: told)
@@ -165,7 +165,8 @@ def test_a_full_queue_says_so_beside_the_button(watched, monkeypatch):
 
 
 def test_a_run_that_is_stopped_while_the_queue_is_full_keeps_its_text(watched, monkeypatch):
-    from canary_hub.ui import compare_tab, transcribe
+    from canary_hub.ui.compare import tab as compare_tab
+    from canary_hub.ui.transcribe.tab import tab as transcribe
 
     for tab in (transcribe, compare_tab):
         monkeypatch.setattr(tab, "turned_away", lambda request: "Busy: the queue is full.")

@@ -20,10 +20,11 @@ import pytest
 from api_server import served
 
 from canary_hub import Hub
-from canary_hub.audio import printable
+from canary_hub.audio.decode import printable
 from canary_hub.errors import HubError
 from canary_hub.pipeline import Stack
-from canary_hub.ui import results, runs
+from canary_hub.ui.widgets import html as results
+from canary_hub.ui.widgets import runs
 
 sys.path.append(str(Path(__file__).parent))
 from corpus import HTML, Case, make, sample

@@ -14,9 +14,9 @@ from api_server import DIGITS, served
 
 from canary_hub import Hub
 from canary_hub.errors import HubError, OptionError
+from canary_hub.run.result import Trace
 from canary_hub.specs import Stage
-from canary_hub.trace import Trace
-from canary_hub.ui import runs
+from canary_hub.ui.widgets import runs
 
 sys.path.append(str(Path(__file__).parent))
 from watched import watched

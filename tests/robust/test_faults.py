@@ -26,7 +26,7 @@ from hub_server import ME, TOKEN, HubServer
 from hub_server import Space as Repository
 
 from canary_hub import Hub, Result, SegmentResult
-from canary_hub.audio import Waveform
+from canary_hub.audio.decode import Waveform
 from canary_hub.errors import HubError
 
 TESTS = Path(__file__).parents[1]
@@ -300,7 +300,7 @@ WAVE = Waveform(np.zeros(1600, np.float32), 16000, "a.wav")
 @linux
 @pytest.mark.parametrize("what", ["save", "delete", "expire"])
 def test_a_shared_result_is_whole_or_not_there(kills: Kills, tmp_path: Path, what: str, tally: Tally) -> None:
-    from canary_hub.shared_results import SharedResults
+    from canary_hub.share.store import SharedResults
 
     folder = tmp_path / "shared"
     now = 2_000_000_000.0
@@ -439,7 +439,7 @@ def test_a_killed_staging_is_no_space(kills: Kills, tmp_path: Path, tally: Tally
 def test_a_killed_fetch_of_a_shared_result_is_not_taken_for_it(
     hub_site: KillingHub, tmp_path: Path, tally: Tally
 ) -> None:
-    from canary_hub.shared_results import SharedResults
+    from canary_hub.share.store import SharedResults
 
     repo = f"{ME}/shared"
     hub_site.spaces[repo] = Repository(private=True, files={})
@@ -458,7 +458,7 @@ def test_a_killed_fetch_of_a_shared_result_is_not_taken_for_it(
 
 
 def test_what_expired_while_no_page_ran_goes_from_the_data_set(hub_site: KillingHub, tmp_path: Path) -> None:
-    from canary_hub.shared_results import SharedResults
+    from canary_hub.share.store import SharedResults
 
     repo, now = f"{ME}/shared", 2_000_000_000.0
     hub_site.spaces[repo] = Repository(private=True, files={})
@@ -523,8 +523,8 @@ def test_what_the_system_refuses_is_one_sentence(tmp_path: Path, monkeypatch: py
 
 @linux
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, tally: Tally) -> None:
-    from canary_hub.files import write_text
-    from canary_hub.shared_results import SharedResults
+    from canary_hub.atomic import write_text
+    from canary_hub.share.store import SharedResults
 
     small = tmp_path / "small"
     small.mkdir()
@@ -629,10 +629,10 @@ def broken_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 @pytest.mark.usefixtures("warm")
 def test_every_face_names_the_component_and_goes_on(broken_hub: Hub, tally: Tally) -> None:
-    from canary_hub.comparison import FailedLane, compare
+    from canary_hub.compare import FailedLane, compare
     from canary_hub.lanes import parse_lane
     from canary_hub.specs import Stage
-    from canary_hub.ui.runs import Choice, transcribe
+    from canary_hub.ui.widgets.runs import Choice, transcribe
 
     broken_hub.load("nano").close()
     broken_hub.patience.seconds = 60.0  # a slow machine's first run is not to be given up
@@ -776,7 +776,7 @@ def model_site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]
 @linux
 def test_a_killed_download_is_fetched_anew(model_site: Any, tally: Tally) -> None:
     from canary_hub.specs import WeightsRef
-    from canary_hub.weights import Checkpoint
+    from canary_hub.weights.tensors import Checkpoint
 
     ref = WeightsRef("ann/model", "a" * 40)
     child = os.fork()
@@ -802,7 +802,7 @@ def test_a_killed_download_is_fetched_anew(model_site: Any, tally: Tally) -> Non
 @pytest.mark.parametrize("mood", ["cut", "garbage", 429, 500, 503])
 def test_a_hub_that_fails_is_one_sentence(model_site: Any, mood: Any, tally: Tally) -> None:
     from canary_hub.specs import WeightsRef
-    from canary_hub.weights import Checkpoint
+    from canary_hub.weights.tensors import Checkpoint
 
     ref = WeightsRef("ann/model", "a" * 40)
     model_site.mood = mood

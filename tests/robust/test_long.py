@@ -20,13 +20,13 @@ from click.testing import CliRunner
 from conftest import ROOT
 
 from canary_hub import Hub
-from canary_hub.audio import Limits, load_audio
+from canary_hub.audio.decode import Limits, load_audio
 from canary_hub.cli import main
 from canary_hub.cli.resume import Partial
 from canary_hub.errors import AudioError
-from canary_hub.evaluation.identity import identity
+from canary_hub.evaluate.identity import identity
 from canary_hub.pipeline import BATCH_SEGMENTS, Stack
-from canary_hub.trace import Result, SegmentResult
+from canary_hub.run.result import Result, SegmentResult
 
 RATE = 16000
 PART = b'{"segment"'

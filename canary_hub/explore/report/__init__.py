@@ -56,7 +56,10 @@ class Section:
 
 def sections(found: Found) -> list[Section]:
     """The result of any exploration as sections; the last one says what could not be shown."""
-    made: list[Section] = importlib.import_module(f".{found.exploration}", __name__).sections(found)
+    from .. import MODULES
+
+    name = MODULES.get(found.exploration, found.exploration)
+    made: list[Section] = importlib.import_module(f".{name}", __name__).sections(found)
     if found.limits:
         table = Table(("",), tuple((limit,) for limit in found.limits))
         made = [*made, Section("What is not shown", "What is missing here, and why.", (table,))]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ... import protocols
+from ... import stages as protocols
 from ...specs import Stage
 from ..subject import Subject
 from .component import ComponentConformance

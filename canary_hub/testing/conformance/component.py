@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from ...audio import Waveform
+from ...audio.decode import Waveform
 from ...errors import HubError, WeightsError
 from ...specs import ID_PATTERN, Stage, WeightsRef
 from ..fixtures import hub_with
@@ -168,7 +168,7 @@ class ComponentConformance(ABC):
 
     def test_options_draw_as_controls(self, subject: Subject) -> None:
         """Every option becomes a field on the page, and its default comes back from it."""
-        from ...ui.fields import draw
+        from ...ui.widgets.fields import draw
 
         for model in (subject.spec.build_options, subject.spec.call_options):
             fields = draw(subject.spec, model, {})

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from ... import protocols
-from ...protocols import AudioSlot, Text
+from ... import stages as protocols
 from ...specs import Options, Stage
+from ...stages import AudioSlot, Text
 from ..subject import Subject
 from .audio import CLIPS, AudioConformance
 from .component import ComponentConformance

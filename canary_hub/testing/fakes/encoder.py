@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from canary_hub.hookspecs import hookimpl
-from canary_hub.protocols import Build
 from canary_hub.specs import ComponentSpec, Contract, Port, Stage
+from canary_hub.stages import Build
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from canary_hub.hookspecs import hookimpl
-from canary_hub.protocols import AudioSlot, Build, RowStop, Segment, Step
 from canary_hub.specs import ComponentSpec, Contract, Options, Port, Stage
+from canary_hub.stages import AudioSlot, Build, RowStop, Segment, Step
 
 if TYPE_CHECKING:
     import torch

@@ -16,10 +16,10 @@ from transformers import (
 )
 
 from canary_hub import Hub
-from canary_hub.audio import Waveform
+from canary_hub.audio.decode import Waveform
 from canary_hub.pipeline import Stack
-from canary_hub.protocols import Text
 from canary_hub.specs import Stage
+from canary_hub.stages import Text
 
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<sound>"]
 PROMPT = (

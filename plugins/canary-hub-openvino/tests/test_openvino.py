@@ -15,15 +15,16 @@ from canary_hub_openvino import qwen3 as ov_qwen3
 from conftest import ORACLE
 
 from canary_hub import Hub
-from canary_hub.builtin.canary_qwen import fastconformer, qwen3
-from canary_hub.builtin.canary_qwen.options import Qwen3Call
 from canary_hub.errors import HubError, WeightsError
+from canary_hub.models.canary_qwen import encoder as fastconformer
+from canary_hub.models.canary_qwen import llm as qwen3
+from canary_hub.models.canary_qwen.options import Qwen3Call
 from canary_hub.pipeline import Stack
-from canary_hub.protocols import Build, Step
 from canary_hub.specs import Options, Stage, WeightsRef
+from canary_hub.stages import Build, Step
 from canary_hub.testing import EncoderConformance, LLMConformance
 from canary_hub.testing.subject import Subject, held_bytes
-from canary_hub.weights import Checkpoint
+from canary_hub.weights.tensors import Checkpoint
 
 FOLDERS = {"canary": ORACLE / "checkpoint", "canary-llm": ORACLE / "llm"}
 SPEECH = ORACLE / "audio" / "slice1p3.wav"

@@ -23,14 +23,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from canary_hub import Hub
 from canary_hub.cli import main
 from canary_hub.errors import HubError, OptionError
-from canary_hub.events import Done
-from canary_hub.injection import Injected, inject
 from canary_hub.pipeline import Stack
-from canary_hub.protocols import Build, Step
+from canary_hub.run.events import Done
+from canary_hub.run.injection import Injected, inject
 from canary_hub.specs import Stage, WeightsRef
+from canary_hub.stages import Build, Step
 from canary_hub.testing import LLMConformance
 from canary_hub.testing.subject import Subject, held_bytes
-from canary_hub.weights import Checkpoint, TensorFiles
+from canary_hub.weights.tensors import Checkpoint, TensorFiles
 
 WEIGHTS = {"canary": ORACLE / "checkpoint", "canary-llm": ORACLE / "llm"}
 VLLM = {Stage.LLM: "vllm/qwen3"}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from canary_hub.families.backend import load_llm
-from canary_hub.families.projector import FrameProjector, build_projector
-from canary_hub.families.tokenizer import FamilyTokenizer
-from canary_hub.families.whisper import WhisperEncoder, WhisperLogMel, build_encoder, build_log_mel
-from canary_hub.protocols import Build
+from canary_hub.models.families.backend import load_llm
+from canary_hub.models.families.projector import FrameProjector, build_projector
+from canary_hub.models.families.tokenizer import FamilyTokenizer
+from canary_hub.models.families.whisper import WhisperEncoder, WhisperLogMel, build_encoder, build_log_mel
+from canary_hub.stages import Build
 
 from .family import FAMILY, ROLE
 from .prompts import SoundPrompt

@@ -6,8 +6,8 @@ Source: the chat template of nvidia/audio-flamingo-3-hf and `apply_transcription
 
 from __future__ import annotations
 
-from canary_hub.protocols import AudioSlot, Segment, Text
 from canary_hub.specs import Options
+from canary_hub.stages import AudioSlot, Segment, Text
 
 from .options import SoundPromptCall
 

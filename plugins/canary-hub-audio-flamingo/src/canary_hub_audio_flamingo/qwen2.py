@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from canary_hub.causal_lm.backend import CausalLMBackend
+from canary_hub.models.causal_lm.backend import CausalLMBackend
 
 FRAMED = re.compile(
     r"\s*(?:The spoken content of the audio is|The transcription of the audio is|The content of the input audio is)"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from canary_hub.causal_lm.backend import CausalLMBackend
-from canary_hub.families.backend import build_llm
-from canary_hub.families.parts import Parts
-from canary_hub.families.projector import FrameProjector, build_projector
-from canary_hub.families.whisper import WhisperLogMel, build_log_mel
-from canary_hub.protocols import Build
+from canary_hub.models.causal_lm.backend import CausalLMBackend
+from canary_hub.models.families.backend import build_llm
+from canary_hub.models.families.parts import Parts
+from canary_hub.models.families.projector import FrameProjector, build_projector
+from canary_hub.models.families.whisper import WhisperLogMel, build_log_mel
+from canary_hub.stages import Build
 
 from .encoder import GlmAsrAudioEncoder
 from .family import FAMILY

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from canary_hub.cpu import forward_pass
-from canary_hub.families.windows import fold
-from canary_hub.weights import module_bytes, parameter_count
+from canary_hub.models.cpu import forward_pass
+from canary_hub.models.families.windows import fold
+from canary_hub.weights.tensors import module_bytes, parameter_count
 
 
 class GlmAsrAudioEncoder:

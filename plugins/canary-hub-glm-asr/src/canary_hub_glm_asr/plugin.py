@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from canary_hub.families.family import FILES
-from canary_hub.families.specs import five
 from canary_hub.hookspecs import hookimpl
+from canary_hub.models.families.family import FILES
+from canary_hub.models.families.specs import five
 from canary_hub.specs import ComponentSpec, StackSpec, Stage, WeightsRef
 
 from .family import ROLE

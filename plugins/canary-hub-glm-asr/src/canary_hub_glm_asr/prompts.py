@@ -5,8 +5,8 @@ Source: the chat template of zai-org/GLM-ASR-Nano-2512, in transformers' `conver
 
 from __future__ import annotations
 
-from canary_hub.protocols import AudioSlot, Segment, Text
 from canary_hub.specs import Options
+from canary_hub.stages import AudioSlot, Segment, Text
 
 from .options import TranscribePromptCall
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from canary_hub.families.parts import Parts
-from canary_hub.protocols import Build
+from canary_hub.models.families.parts import Parts
+from canary_hub.stages import Build
 
 from .encoder import GraniteConformer
 from .family import FAMILY, ROLE

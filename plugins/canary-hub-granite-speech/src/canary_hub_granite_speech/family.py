@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from canary_hub.families import ports
-from canary_hub.families.family import Family, Size
-from canary_hub.protocols import Build
+from canary_hub.models.families import ports
+from canary_hub.models.families.family import Family, Size
 from canary_hub.specs import Contract
+from canary_hub.stages import Build
 
 ROLE = "granite-speech"
 """The role of the weights: encoder, projector, LLM, LoRA adapter and tokenizer are one repository."""

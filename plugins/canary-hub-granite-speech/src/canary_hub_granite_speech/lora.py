@@ -10,9 +10,9 @@ import torch
 from safetensors import safe_open
 
 from canary_hub.errors import WeightsError
-from canary_hub.families.parts import read_json, todays_name
-from canary_hub.protocols import Build
-from canary_hub.weights import Checkpoint
+from canary_hub.models.families.parts import read_json, todays_name
+from canary_hub.stages import Build
+from canary_hub.weights.tensors import Checkpoint
 
 from .family import FAMILY, ROLE
 

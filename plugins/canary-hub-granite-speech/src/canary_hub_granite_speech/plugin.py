@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from canary_hub.causal_lm.options import AdapterCall
-from canary_hub.families.family import FILES
-from canary_hub.families.specs import five
 from canary_hub.hookspecs import hookimpl
+from canary_hub.models.causal_lm.options import AdapterCall
+from canary_hub.models.families.family import FILES
+from canary_hub.models.families.specs import five
 from canary_hub.specs import ComponentSpec, StackSpec, Stage, WeightsRef
 
 from .family import ROLE

@@ -5,8 +5,8 @@ Source: the model card and chat template of ibm-granite/granite-speech-3.3-8b.
 
 from __future__ import annotations
 
-from canary_hub.protocols import AudioSlot, Segment, Text
 from canary_hub.specs import Options
+from canary_hub.stages import AudioSlot, Segment, Text
 
 from .options import SpeechPromptCall
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import openvino as ov
 
+from canary_hub.bench.random_checkpoint import cache_folder
 from canary_hub.errors import HubError
-from canary_hub.random_checkpoint import cache_folder
-from canary_hub.weights import Checkpoint
+from canary_hub.weights.tensors import Checkpoint
 
 from . import graph
 

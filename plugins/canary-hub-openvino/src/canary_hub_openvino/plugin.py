@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from canary_hub.builtin.canary_qwen import BASE_LLM, CHECKPOINT, PUBLISHED, PUBLISHED_LLM
-from canary_hub.builtin.canary_qwen.options import Qwen3Call
 from canary_hub.hookspecs import hookimpl
+from canary_hub.models.canary_qwen.options import Qwen3Call
+from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT, PUBLISHED, PUBLISHED_LLM
 from canary_hub.specs import ComponentSpec, Stage
 
 CANARY_HUB_API = 1
 
 _HERE = "canary_hub_openvino"
-_PORTS = "canary_hub.builtin.canary_qwen.ports"
+_PORTS = "canary_hub.models.canary_qwen.ports"
 _INSTALL = "pip install ./plugins/canary-hub-openvino"
 
 

@@ -20,10 +20,9 @@ import openvino as ov
 import torch
 from transformers import DynamicCache
 
-from canary_hub.builtin.canary_qwen import BASE_LLM, CHECKPOINT
-from canary_hub.builtin.canary_qwen import qwen3 as built_in
-from canary_hub.builtin.canary_qwen.checkpoint import open_checkpoint
-from canary_hub.builtin.canary_qwen.layout import (
+from canary_hub.models.canary_qwen import llm as built_in
+from canary_hub.models.canary_qwen.checkpoint import open_checkpoint
+from canary_hub.models.canary_qwen.layout import (
     EMBEDDINGS,
     LLM_PREFIX,
     TIED_HEAD,
@@ -32,8 +31,9 @@ from canary_hub.builtin.canary_qwen.layout import (
     lora_scaling,
     lora_targets,
 )
-from canary_hub.protocols import Build
-from canary_hub.weights import TensorFiles
+from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
+from canary_hub.stages import Build
+from canary_hub.weights.tensors import TensorFiles
 
 from . import graph
 from .compiled import check, compiled

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from canary_hub.families import ports
-from canary_hub.families.family import Family, Size
-from canary_hub.protocols import Build
+from canary_hub.models.families import ports
+from canary_hub.models.families.family import Family, Size
 from canary_hub.specs import Contract
+from canary_hub.stages import Build
 
 ROLE = "qwen2-audio"
 """The role of the weights: encoder, projector, LLM and tokenizer are one checkpoint."""

@@ -5,8 +5,8 @@ Source: the chat template in transformers 5.23 `processing_qwen2_audio.py`.
 
 from __future__ import annotations
 
-from canary_hub.protocols import AudioSlot, Segment, Text
 from canary_hub.specs import Options
+from canary_hub.stages import AudioSlot, Segment, Text
 
 from .options import AudioPromptCall
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from canary_hub.cpu import forward_pass
 from canary_hub.errors import WeightsError
-from canary_hub.families.parts import Parts
-from canary_hub.protocols import Build
-from canary_hub.weights import module_bytes, parameter_count
+from canary_hub.models.cpu import forward_pass
+from canary_hub.models.families.parts import Parts
+from canary_hub.stages import Build
+from canary_hub.weights.tensors import module_bytes, parameter_count
 
 from .family import CHUNK, CHUNK_FRAMES, FAMILY
 

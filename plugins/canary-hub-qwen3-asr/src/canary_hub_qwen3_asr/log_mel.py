@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import Qwen3ASRFeatureExtractor
 
-from canary_hub.protocols import Build
+from canary_hub.stages import Build
 
 from .family import FAMILY, ROLE
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from canary_hub.families.projector import FrameProjector, build_projector
-from canary_hub.protocols import Build
+from canary_hub.models.families.projector import FrameProjector, build_projector
+from canary_hub.stages import Build
 
 from .family import FAMILY
 

@@ -6,8 +6,8 @@ Source: the chat template of Qwen3-ASR and `apply_transcription_request` in tran
 
 from __future__ import annotations
 
-from canary_hub.protocols import AudioSlot, Build, Segment, Text
 from canary_hub.specs import Options
+from canary_hub.stages import AudioSlot, Build, Segment, Text
 
 from .options import TranscribePromptCall
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from canary_hub.causal_lm.backend import CausalLMBackend
-from canary_hub.families.backend import CausalLM, load_llm
-from canary_hub.families.tokenizer import FamilyTokenizer
-from canary_hub.protocols import Build
+from canary_hub.models.causal_lm.backend import CausalLMBackend
+from canary_hub.models.families.backend import CausalLM, load_llm
+from canary_hub.models.families.tokenizer import FamilyTokenizer
+from canary_hub.stages import Build
 
 from .family import FAMILY, ROLE
 from .prompts import ASR_TEXT

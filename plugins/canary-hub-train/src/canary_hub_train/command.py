@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from canary_hub.atomic import write_text
 from canary_hub.errors import HubError
-from canary_hub.files import write_text
 
 if TYPE_CHECKING:
     from .digits import Recordings

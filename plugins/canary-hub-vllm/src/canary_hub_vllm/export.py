@@ -17,9 +17,10 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from canary_hub.builtin.canary_qwen import BASE_LLM, CHECKPOINT, qwen3
 from canary_hub.errors import HubError
-from canary_hub.protocols import Build
+from canary_hub.models.canary_qwen import llm as qwen3
+from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
+from canary_hub.stages import Build
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 LAYOUT = 1

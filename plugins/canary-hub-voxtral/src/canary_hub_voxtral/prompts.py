@@ -5,8 +5,8 @@ Source: mistral-common 1.13 `tokens/tokenizers/instruct.py`, `encode_transcripti
 
 from __future__ import annotations
 
-from canary_hub.protocols import AudioSlot, Build, Segment, Text
 from canary_hub.specs import Options
+from canary_hub.stages import AudioSlot, Build, Segment, Text
 
 from .options import InstructPromptCall, TranscribePromptCall
 

@@ -1,0 +1,73 @@
+"""Loading a stack while the page says what is happening: checking, downloading, loading."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Sequence
+from concurrent.futures import TimeoutError as NotYet
+
+from ...errors import HubError
+from ...hub import Hub
+from ...pipeline import Stack
+from ...run.background import in_background
+from ...specs import StackSpec, WeightsRef
+from ...weights.download import downloaded_bytes
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at a download."""
+
+
+def load(hub: Hub, spec: StackSpec) -> Generator[str, None, Stack]:
+    """Yield what is happening, return the stack.
+
+    A caller that gives up does not stop a download: what has arrived is kept, and the stack is released
+    as soon as it is loaded.
+
+    Raises: HubError.
+    """
+    hub.check(spec).require(spec.name)
+    missing = to_download(hub, spec)
+    work = in_background(lambda: hub.load(spec))
+    wait = 0.2  # a stack that is loaded already needs no message
+    while True:
+        try:
+            return work.result(timeout=wait)
+        except NotYet:
+            wait = LOOK_EVERY
+            yield download_progress(missing) or f"Loading {spec.title or spec.name}"
+
+
+def to_download(hub: Hub, spec: StackSpec) -> list[WeightsRef]:
+    """The stack's weights that are not on this machine. Raises: HubError."""
+    return [checkpoint.ref for checkpoint in hub.checkpoints(spec) if not checkpoint.available]
+
+
+def download_progress(missing: Sequence[WeightsRef]) -> str:
+    """ "Downloading owner/model: 1.2 of 4.8 GB" for what has not wholly arrived, else ""."""
+    for ref in missing:
+        here = downloaded_bytes(ref) / 2**30
+        if ref.gib is not None and here < ref.gib * 0.995:
+            if not here:
+                return f"Asking the Hugging Face Hub for {ref.repo}"
+            return f"Downloading {ref.repo}: {here:.1f} of {ref.gib:.1f} GB"
+    return ""
+
+
+def memory(stack: Stack) -> int:
+    """Bytes that the stack's components take."""
+    parts = {id(entry): entry.nbytes for entry in stack.entries.values()}
+    return sum(parts.values())
+
+
+def warm_up(hub: Hub, spec: StackSpec) -> None:
+    """Start loading a stack whose weights are here, so that the first visitor need not wait for it."""
+
+    def work() -> None:
+        try:
+            if hub.check(spec).problems or to_download(hub, spec):
+                return
+            hub.load(spec).close()
+        except HubError as error:
+            logging.getLogger(__name__).warning("%s could not be loaded yet: %s", spec.name, error)
+
+    in_background(work)

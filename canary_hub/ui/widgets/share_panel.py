@@ -1,0 +1,88 @@
+"""Sharing a result, when a visitor asks for it: a link that opens it, and a key that deletes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from ...audio.decode import Limits, load_audio
+from ...compare import Comparison
+from ...errors import HubError, explain
+from ...run.result import Result
+from ...share.links import Link, to_query
+from ...share.store import Saved, SharedResults
+from ..server.queue import visitor
+from ..server.rates import Rate, rate_from_env
+from .html import status
+from .quiet import PRIVATE
+from .runs import Moment
+
+AUDIO_RATE = 16000
+
+Found = Callable[[Any], tuple[Result | Comparison | None, str | None]]
+"""From what the tab showed last to the result and its audio file."""
+
+
+class Share:
+    """The panel under a result."""
+
+    def __init__(self, shared: SharedResults, name: str) -> None:
+        self.shared = shared
+        self.rate = shares_rate()
+        with gr.Accordion("Share this result", open=False, elem_id=f"{name}-share"):
+            gr.HTML(
+                f'<p class="ch-note">Makes a link that opens this result for {shared.days:g} days. Whoever has it can '
+                "read the result; nobody can guess it. You get a key to delete it earlier.</p>"
+            )
+            self.audio = gr.Checkbox(
+                label="Include the audio", info="Off: text and figures alone are kept.", elem_id=f"{name}-share-audio"
+            )
+            self.button = gr.Button("Create a link", size="sm", elem_id=f"{name}-share-button")
+            self.made = gr.HTML("", elem_id=f"{name}-shared")
+
+    def listen(self, last: gr.State, found: Found) -> None:
+        """Wire the button to what was shown `last`."""
+
+        def share(shown: Any, with_audio: bool, request: gr.Request) -> str:
+            try:
+                result, audio = found(shown)
+                if result is None:
+                    raise HubError("There is no result to share yet.", "Run something first.")
+                if self.rate and (seconds := self.rate.wait(visitor(request))):
+                    raise HubError("You have shared many results.", f"Share the next one in {seconds // 60 + 1} min.")
+                wave = load_audio(audio, AUDIO_RATE, Limits.from_env()) if with_audio and audio else None
+                return made(self.shared.save(result, wave))
+            except Exception as error:
+                return status(Moment("failed", *explain(error)))
+
+        self.button.click(
+            share,
+            [last, self.audio],
+            [self.made],
+            trigger_mode="once",
+            **PRIVATE,
+        )
+
+
+@cache
+def shares_rate() -> Rate | None:
+    """How often one visitor may share, whatever it is. Raises: OptionError."""
+    return rate_from_env("CANARY_HUB_SHARES_PER_HOUR", 20, 3600)
+
+
+def made(saved: Saved) -> str:
+    """The link and the key of a new shared result."""
+    until = time.strftime("%d %B %Y", time.gmtime(saved.expires))
+    query = escape(to_query(Link(result=saved.id)), quote=True)
+    return (
+        '<div class="ch-status ch-done" role="status"><span>'
+        f'<a href="?{query}" target="_blank">Open the shared result</a> '
+        f'<button type="button" class="ch-copy" data-copy-link="?{query}">Copy link</button></span>'
+        f"<span>Until {until}. To delete it earlier, open it and give this key, which is shown only now: "
+        f"<code>{escape(saved.key)}</code></span></div>"
+    )

@@ -1,0 +1,304 @@
+"""From a `WeightsRef` to files, and from safetensors files into modules, every tensor accounted for.
+
+Safetensors only: a pickle checkpoint can run code when it is read, so it is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import WeightsError
+from ..specs import WeightsRef
+
+if TYPE_CHECKING:
+    import torch
+
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".nemo", ".pkl")
+FLOATS = ("F64", "F32", "BF16", "F16")
+"""The dtypes weights may have in a file; batch norm's count of batches is an integer."""
+
+MAX_JSON = 50_000_000
+"""Bytes of the largest config or index that is read; published ones have up to a few million."""
+
+MAX_NAMES = 6  # how many tensor names an error lists before it counts the rest
+
+Resolver = Callable[[WeightsRef], "Path | None"]
+
+
+class Checkpoint:
+    """The files behind one `WeightsRef`; nothing is read or fetched before it is asked for.
+
+    Looked up in order: the resolvers (plugin hooks: an offline folder, a mirror), the ref's own
+    path, the Hugging Face cache, then the Hub.
+    """
+
+    def __init__(self, ref: WeightsRef, resolvers: Iterable[Resolver] = ()) -> None:
+        self.ref = ref
+        self._resolvers = tuple(resolvers)
+
+    def with_files(self, files: tuple[str, ...]) -> Checkpoint:
+        """The same repository or folder, asked for other files, looked up in the same places."""
+        return Checkpoint(replace(self.ref, files=files, gib=None), self._resolvers)
+
+    @property
+    def name(self) -> str:
+        """A short name for messages and provenance tags."""
+        return self.ref.name
+
+    @cached_property
+    def _local(self) -> Path | None:
+        for resolve in self._resolvers:
+            found = resolve(self.ref)
+            if found is not None:
+                return Path(found)
+        if self.ref.path is None:
+            return None
+        if not self.ref.path.is_dir():
+            raise WeightsError(
+                f"No folder {str(self.ref.path)!r} to read weights from.",
+                "Give the folder that holds config.json and model.safetensors.",
+            )
+        return self.ref.path
+
+    def _cached(self, name: str) -> Path | None:
+        from huggingface_hub import try_to_load_from_cache
+
+        assert self.ref.repo is not None
+        found = try_to_load_from_cache(self.ref.repo, name, revision=self.ref.revision)
+        return Path(found) if isinstance(found, str) else None
+
+    @property
+    def available(self) -> bool:
+        """Whether loading needs no download."""
+        if self._local is not None:
+            return True
+        if "*.safetensors" not in self.ref.files:
+            return all(self._cached(name) is not None for name in ("config.json", *self.ref.files))
+        if self._cached("config.json") is None:
+            return False
+        if self._cached("model.safetensors") is not None:
+            return True
+        index = self._cached("model.safetensors.index.json")
+        if index is None:
+            return False
+        return all(self._cached(name) is not None for name in _weight_map(index).values())
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """config.json as a dict: local, cached, the copy a plugin ships, or else fetched.
+
+        Raises: WeightsError when it is missing or not JSON.
+        """
+        return _read_json(self._file("config.json", shipped=self.ref.config))
+
+    def file(self, name: str) -> Path:
+        """The path of one file, fetched when it has to be.
+
+        Raises: WeightsError.
+        """
+        return self._file(name)
+
+    def _file(self, name: str, shipped: Path | None = None) -> Path:
+        if self._local is not None:
+            path = self._local / name
+            if not path.is_file():
+                raise WeightsError(
+                    f"{name} is missing in {str(self._local)!r}.",
+                    "The folder must hold what the published repository holds.",
+                )
+            return path
+        path_or_none = self._cached(name) or shipped
+        return path_or_none if path_or_none is not None else self.folder() / name
+
+    def folder(self) -> Path:
+        """The folder with all files of the ref, downloaded with progress when needed.
+
+        Raises: WeightsError that tells offline, wrong repository, gated and disk full apart.
+        """
+        if self._local is not None:
+            return self._local
+        from .download import snapshot
+
+        return snapshot(self.ref)
+
+    def tensors(self) -> TensorFiles:
+        """The safetensors files of the checkpoint, opened and mapped."""
+        return TensorFiles(self.folder())
+
+
+class TensorFiles(Mapping[str, tuple[int, ...]]):
+    """The tensors of a folder's safetensors file or shards: name -> shape, and each as a mapped tensor.
+
+    Opening reads the headers alone. Raises: WeightsError when there is no safetensors file, a shard
+    is missing, a header is broken, or there are only pickles.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        self.folder = folder
+        index = folder / "model.safetensors.index.json"
+        if index.is_file():
+            weight_map = _weight_map(index)
+            names = sorted(set(weight_map.values()))
+        else:
+            weight_map = None
+            names = ["model.safetensors"]
+        self._where: dict[str, Any] = {}
+        for name in names:
+            path = folder / name
+            if not path.is_file():
+                raise WeightsError(*self._nothing_there(name))
+            try:
+                shard = safe_open(str(path), framework="pt")
+            except (SafetensorError, OSError) as error:
+                raise WeightsError(
+                    f"{str(path)!r} is not a readable safetensors file: {error}.",
+                    "It is truncated or damaged: delete it and fetch it again.",
+                ) from error
+            names_in_shard: list[str] = shard.keys()  # type: ignore[no-untyped-call, unused-ignore]
+            self._where.update(dict.fromkeys(names_in_shard, shard))
+        if weight_map is not None and (gone := sorted(set(weight_map) - set(self._where))):
+            raise WeightsError(f"The shards lack {_some(gone)}, which {index.name} lists.", "Fetch it again.")
+
+    def _nothing_there(self, name: str) -> tuple[str, str]:
+        pickles = [p.name for p in self.folder.iterdir() if p.suffix in PICKLE_SUFFIXES]
+        if pickles:
+            return (
+                f"{str(self.folder)!r} holds {_some(sorted(pickles))} but no {name}.",
+                "Pickle files can run code when read and are never opened: convert them to safetensors.",
+            )
+        return f"{name} is missing in {str(self.folder)!r}.", "Fetch the checkpoint again."
+
+    def __getitem__(self, name: str) -> tuple[int, ...]:
+        return tuple(self._where[name].get_slice(name).get_shape())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._where)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def dtype(self, name: str) -> str:
+        """The tensor's dtype as safetensors writes it, such as "BF16"."""
+        return str(self._where[name].get_slice(name).get_dtype())
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """The tensor in the file's dtype; its memory is the mapped file, not a copy.
+
+        Raises: WeightsError for one that is not there.
+        """
+        if name not in self._where:
+            raise WeightsError(f"{str(self.folder)!r} holds no tensor {name}.", "Is this the right checkpoint?")
+        tensor: torch.Tensor = self._where[name].get_tensor(name)
+        return tensor
+
+
+def check_names(files: TensorFiles, expected: Mapping[str, tuple[int, ...]], unused: Iterable[str] = ()) -> None:
+    """Every tensor of the file is expected or known as unused, none is missing, every shape and dtype is right.
+
+    Raises: WeightsError naming what is missing, unexpected, wrongly shaped or of another dtype, all at once.
+    """
+    known = set(unused)
+    missing = sorted(set(expected) - set(files))
+    extra = sorted(set(files) - set(expected) - known)
+    reshaped = [
+        f"{name} is {list(files[name])} instead of {list(shape)}"
+        for name, shape in expected.items()
+        if name in files and files[name] != tuple(shape)
+    ]
+    retyped = [
+        f"{name} is {files.dtype(name)}"
+        for name in expected
+        if name in files and files.dtype(name) not in FLOATS and not name.endswith(".num_batches_tracked")
+    ]
+    problems = [
+        f"{len(names)} {what}: {_some(names)}"
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", extra),
+            ("wrongly shaped", reshaped),
+            ("of a dtype that is not read", retyped),
+        )
+        if names
+    ]
+    if problems:
+        raise WeightsError(
+            f"The tensors in {str(files.folder)!r} are not those its config describes. {'; '.join(problems)}.",
+            "The checkpoint and its config.json do not belong together, or the file was altered.",
+        )
+
+
+def assign(
+    module: torch.nn.Module,
+    source: Callable[[str], torch.Tensor],
+    dtype: torch.dtype,
+    device: str,
+) -> None:
+    """Fill a module that was built on the meta device, without a second initialisation.
+
+    `source(name)` gives the tensor for each state-dict name. Floating tensors become `dtype`; where
+    they have it already and stay on the CPU they remain views of the mapped file.
+    """
+    import torch
+
+    state = {}
+    for name, meta in module.state_dict(keep_vars=True).items():
+        tensor = source(name).to(device=device, dtype=dtype if meta.is_floating_point() else None)
+        state[name] = (
+            torch.nn.Parameter(tensor, requires_grad=False) if isinstance(meta, torch.nn.Parameter) else tensor
+        )
+    module.load_state_dict(state, strict=True, assign=True)
+    module.requires_grad_(False)
+    module.eval()
+
+
+def module_bytes(*modules: torch.nn.Module) -> int:
+    """Bytes of all parameters and buffers, tied ones counted once."""
+    tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
+    return sum({t.data_ptr(): t.nbytes for t in tensors}.values())
+
+
+def parameter_count(module: torch.nn.Module) -> int:
+    """Number of parameters, tied ones counted once."""
+    return sum({p.data_ptr(): p.numel() for p in module.parameters()}.values())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_JSON:
+            raise ValueError(f"it has more than {MAX_JSON:,} bytes")
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{str(path)!r} is not readable JSON: {error}.", "Fetch the file again.") from error
+    if not isinstance(value, dict):
+        raise WeightsError(f"{str(path)!r} holds no JSON object.", "Fetch the file again.")
+    return value
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Tensor name -> shard, of a model.safetensors.index.json; each shard a file beside it.
+
+    Raises: WeightsError for names that lead out of the folder, and for files of another kind.
+    """
+    weight_map = _read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise WeightsError(f"{str(index)!r} has no weight_map.", "Download the file again.")
+    for shard in weight_map.values():
+        if not isinstance(shard, str) or not re.fullmatch(r"[^/\\:\0]+\.safetensors", shard):
+            raise WeightsError(
+                f"{str(index)!r} names {shard!r:.80}, no safetensors file beside it.",
+                "Pickle files and other folders are never opened: convert or download the checkpoint again.",
+            )
+    return weight_map
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")
