@@ -85,7 +85,7 @@ def test_a_file_that_fails_in_the_model_does_not_stop_the_others(speech: Path, t
     (tmp_path / "picky.py").write_text(PICKY)
     swap = ("--plugins-dir", tmp_path, "--preprocessor", "picky/log-mel")
     result = run(
-        "transcribe", *swap, speech, Path(__file__).parent / "digits" / "three.flac", "--output", tmp_path / "out"
+        "transcribe", *swap, speech, Path(__file__).parents[1] / "digits" / "three.flac", "--output", tmp_path / "out"
     )
     assert result.exit_code == 1
     assert "error: speech.wav: picky/log-mel failed while running: ValueError: too long for me." in result.stderr

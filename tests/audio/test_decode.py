@@ -21,7 +21,7 @@ from canary_hub.audio.pauses import is_silent, split_at_pauses
 from canary_hub.audio.resample import Resampler
 from canary_hub.errors import AudioError, HubError, OptionError
 
-ORACLE = Path(__file__).parent / "oracle" / "set_a"
+ORACLE = Path(__file__).parents[1] / "oracle" / "set_a"
 RATE = 16000
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 

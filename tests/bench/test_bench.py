@@ -19,7 +19,7 @@ from canary_hub.models.canary_qwen.options import Qwen3Call
 from canary_hub.specs import Stage
 
 SET_A = Path(__file__).parent / "oracle" / "set_a"
-PUBLISHED = Path(__file__).parents[1] / "canary_hub" / "models" / "canary_qwen" / "published"
+PUBLISHED = Path(__file__).parents[2] / "canary_hub" / "models" / "canary_qwen" / "published"
 
 
 def read(path: Path) -> dict:

@@ -54,7 +54,7 @@ def test_a_result_opens_after_a_restart_as_it_was(shared: SharedResults) -> None
 
 def test_a_trace_travels_with_it(shared: SharedResults, hub: Hub) -> None:
     stack = hub.load("nano")
-    clip = Path(__file__).parent / "digits" / "three.flac"
+    clip = Path(__file__).parents[1] / "digits" / "three.flac"
     (done,) = [event for event in stack.stream(clip, details=True) if isinstance(event, Done)]
     opened = shared.open(shared.save(done.result).id)
     assert opened.result == done.result
