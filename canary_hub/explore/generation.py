@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubError
 from ..options import build_and_call
+from ..run.checks import MIN_REPEATS, MIN_TOKENS, loop_start
 from ..run.injection import Injected, inject
-from ..run.observe import Choices, observe
-from ..run.repetition import MIN_REPEATS, MIN_TOKENS, loop_start
+from ..run.observe import Observed, observe
 from ..specs import Options, StackSpec, Stage
 from .found import Found
 from .prompt import Prompt, prompt_of_stack, prompt_without_weights
@@ -231,7 +231,7 @@ def _run(
     llm = stack.component(Stage.LLM)
     call = stack.call_options(**options)[Stage.LLM]
     # No attention is asked for here: the columns of the audio stay empty.
-    choices = Choices(slice(0, 0))
+    choices = Observed(slice(0, 0))
     ids: list[int] = []
     times: list[float] = []
     looped = False
@@ -263,7 +263,7 @@ def _run(
     return run, ids, _written(llm, ids, choices, times)
 
 
-def _written(llm: Any, ids: list[int], choices: Choices, times: list[float]) -> list[Written]:
+def _written(llm: Any, ids: list[int], choices: Observed, times: list[float]) -> list[Written]:
     def piece(id: int) -> str:
         text: str = llm.pieces([id])[0] if hasattr(llm, "pieces") else llm.decode([id])
         return text
