@@ -38,7 +38,7 @@ from ..run.result import Result
 if TYPE_CHECKING:
     from huggingface_hub import CommitScheduler
 
-    from ..audio.decode import Waveform
+    from ..audio.waveform import Waveform
 
 VERSION = 1
 COMMIT_MINUTES = 5.0
