@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import options as option_values
+from .audio.pauses import Segmenter
 from .contracts import Fit, check_stack
 from .errors import HubError, OptionError, PluginError, WeightsError, memory_for
 from .options import build_and_call, check_dtype
@@ -22,8 +23,8 @@ from .run.checks import Patience, Worker, blamed
 from .run.pool import Entry, Pool
 from .settings import default_plugins_dir, names
 from .specs import ComponentSpec, Contract, Options, SegmenterSpec, StackSpec, Stage, WeightsRef
-from .stages import Build, Segmenter
-from .weights.tensors import Checkpoint
+from .stages import Build
+from .weights.checkpoint import Checkpoint
 
 MIN_WINDOW, MAX_WINDOW = 1.0, 3600.0
 _SMALLER = "Choose a smaller stack or dtype=bfloat16, or close other programs."

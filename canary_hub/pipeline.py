@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from .audio.decode import Limits, Waveform, load_audio
-from .audio.pauses import Span, is_silent, split_at_pauses
+from .audio.decode import Limits, load_audio
+from .audio.pauses import Segmenter, is_silent, split_at_pauses
+from .audio.waveform import Span, Waveform
 from .errors import HubError, memory_for
 from .options import by_stage, validate
 from .run.chat import answers, cut_off
@@ -24,7 +25,7 @@ from .run.pool import Entry, Pool
 from .run.result import Result, SegmentResult, StageRecord, Trace
 from .run.reuse import StageCache
 from .specs import ComponentSpec, Options, StackSpec, Stage
-from .stages import Inspectable, LLMBackend, PromptTemplate, Segmenter
+from .stages import Inspectable, LLMBackend, PromptTemplate
 
 if TYPE_CHECKING:
     import torch

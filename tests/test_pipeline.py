@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 from canary_hub import Done, Hub, SegmentDone, StageDone, Token
-from canary_hub.audio.decode import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.errors import AudioError, HubError, OptionError
 from canary_hub.pipeline import Stack
 from canary_hub.run.checks import loop_start

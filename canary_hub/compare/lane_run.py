@@ -9,8 +9,8 @@ from concurrent.futures import Future, wait
 from dataclasses import replace
 from typing import Any
 
-from ..audio.decode import Limits, Waveform, load_audio
-from ..audio.pauses import Span
+from ..audio.decode import Limits, load_audio
+from ..audio.waveform import Span, Waveform
 from ..errors import explain
 from ..hub import Hub
 from ..lanes import Lane

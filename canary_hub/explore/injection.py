@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..audio.decode import Waveform
+from ..audio.waveform import Waveform
 from ..errors import HubError
 from ..models.canary_qwen.layout import get
 from ..run.injection import inject_audio_embeddings

@@ -39,7 +39,7 @@ from ..settings import cache_folder, number
 if TYPE_CHECKING:
     from huggingface_hub import CommitScheduler
 
-    from ..audio.decode import Waveform
+    from ..audio.waveform import Waveform
 
 VERSION = 1
 COMMIT_MINUTES = 5.0

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from conftest import ROOT
 
 from canary_hub import Hub
-from canary_hub.audio.decode import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.cli import main
 from canary_hub.compare import Comparison, FailedLane, LaneResult, compare
 from canary_hub.errors import ContractError, PluginError, UnknownNameError

@@ -26,8 +26,8 @@ from canary_hub.compare.scoring import Edits
 from canary_hub.errors import HubError, OptionError
 from canary_hub.evaluate import open_manifest
 from canary_hub.evaluate.bootstrap import difference, interval
-from canary_hub.evaluate.manifest import Utterance
 from canary_hub.evaluate.results import ResultsFile, Row
+from canary_hub.evaluate.utterance import Utterance
 from canary_hub.lanes import Lane, parse_lane
 from canary_hub.specs import Stage
 

@@ -37,7 +37,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     def refuse(*given: object, **options: object) -> None:
         raise AssertionError("an exploration went online")
 
-    monkeypatch.setattr("canary_hub.weights.download.snapshot", refuse)
+    monkeypatch.setattr("canary_hub.weights.checkpoint.snapshot", refuse)
 
 
 def test_the_llm_of_canary_qwen(hub: Hub) -> None:

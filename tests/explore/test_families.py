@@ -191,7 +191,7 @@ def test_a_head_in_the_file_is_its_own(hub: Hub, qwen3_asr: Path, tmp_path: Path
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("canary_hub.weights.download.snapshot", lambda ref: pytest.fail("went online"))
+    monkeypatch.setattr("canary_hub.weights.checkpoint.snapshot", lambda ref: pytest.fail("went online"))
 
 
 @pytest.mark.usefixtures("offline")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ...audio.pauses import quietest
-from ...stages import Segmenter
+from ...audio.pauses import Segmenter, quietest
 
 
 def build() -> Segmenter:

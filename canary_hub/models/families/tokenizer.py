@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...errors import WeightsError
-from ...weights.tensors import Checkpoint
+from ...weights.checkpoint import Checkpoint
 from ..causal_lm.chat_tokenizer import ChatTokenizer
 from .family import Family
 from .parts import read_json

@@ -31,7 +31,8 @@ from canary_hub.specs import Stage, WeightsRef
 from canary_hub.stages import Build, Step
 from canary_hub.testing import LLMConformance
 from canary_hub.testing.subject import Subject, held_bytes
-from canary_hub.weights.tensors import Checkpoint, TensorFiles
+from canary_hub.weights.checkpoint import Checkpoint
+from canary_hub.weights.tensors import TensorFiles
 
 WEIGHTS = {"canary": ORACLE / "checkpoint", "canary-llm": ORACLE / "llm"}
 VLLM = {Stage.LLM: "vllm/qwen3"}

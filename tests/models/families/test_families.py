@@ -17,7 +17,7 @@ from canary_hub.models.families.whisper import WhisperLogMel
 from canary_hub.models.families.windows import FRAMES, fold
 from canary_hub.run.observe import Observed, segment_trace
 from canary_hub.specs import WeightsRef
-from canary_hub.weights.tensors import Checkpoint
+from canary_hub.weights.checkpoint import Checkpoint
 
 
 def test_windows_come_back_in_their_rows() -> None:

@@ -14,7 +14,7 @@ import openvino as ov
 
 from canary_hub.errors import HubError
 from canary_hub.settings import cache_folder
-from canary_hub.weights.tensors import Checkpoint
+from canary_hub.weights.checkpoint import Checkpoint
 
 from . import graph
 
