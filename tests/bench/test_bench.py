@@ -18,7 +18,7 @@ from canary_hub.models.canary_qwen.layout import checkpoint_shapes
 from canary_hub.models.canary_qwen.options import Qwen3Call
 from canary_hub.specs import Stage
 
-SET_A = Path(__file__).parent / "oracle" / "set_a"
+SET_A = Path(__file__).parents[1] / "oracle" / "set_a"
 PUBLISHED = Path(__file__).parents[2] / "canary_hub" / "models" / "canary_qwen" / "published"
 
 
