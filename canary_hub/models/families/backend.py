@@ -8,7 +8,7 @@ import torch
 
 from ...errors import WeightsError
 from ...stages import Build
-from ...weights.tensors import Checkpoint
+from ...weights.checkpoint import Checkpoint
 from ..causal_lm.backend import CausalLMBackend
 from ..causal_lm.chat_tokenizer import ChatTokenizer
 from ..cpu import speed_up_single_rows
