@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubError
 from ..options import build_and_call
+from ..run.checks import MIN_REPEATS, MIN_TOKENS, loop_start
 from ..run.events import Done, StageDone, Token
-from ..run.repetition import MIN_REPEATS, MIN_TOKENS, loop_start
 from ..run.result import SegmentTrace, TokenTrace
-from ..run.reuse import Shared
+from ..run.reuse import StageCache
 from ..specs import Options, StackSpec, Stage
 from .exploration import Exploration
 from .layout import empty_llm
@@ -196,7 +196,7 @@ def _answers(stack: Stack, wave: Waveform) -> list[_Answer]:
     """The greedy answer, and the others that the backend's options allow."""
     known = stack.specs[Stage.LLM].call_options.model_fields
     plain = {name: value for name, value in (("temperature", 0.0), ("adapter", True)) if name in known}
-    shared = Shared()  # the audio is encoded once
+    shared = StageCache()  # the audio is encoded once
     greedy = _answer(stack, wave, shared, "greedy", plain, {})
     n = len(greedy.ids)
     others: list[tuple[str, dict[str, Any]]] = []
@@ -217,7 +217,7 @@ def _answers(stack: Stack, wave: Waveform) -> list[_Answer]:
 
 
 def _answer(
-    stack: Stack, wave: Waveform, shared: Shared, title: str, plain: Mapping[str, Any], changed: Mapping[str, Any]
+    stack: Stack, wave: Waveform, shared: StageCache, title: str, plain: Mapping[str, Any], changed: Mapping[str, Any]
 ) -> _Answer:
     """Run the stack with its own options, except `plain` and `changed`. Raises: HubError when nothing is decoded."""
     options = stack.call_options(**{**plain, **changed})

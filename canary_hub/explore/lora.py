@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubError
-from ..models.canary_qwen.plugin import CHECKPOINT
+from ..models.canary_qwen.checkpoint import CHECKPOINT
 from ..run.result import Alternative
 from ..specs import StackSpec, Stage
 from .exploration import Exploration

@@ -18,8 +18,8 @@ from canary_hub.explore import tensors as weights
 from canary_hub.explore.injection import frames_of
 from canary_hub.explore.prompt import RECORDED, RECORDED_PAD_ID
 from canary_hub.explore.report import sections
+from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 from canary_hub.models.canary_qwen.layout import llm_name, lora_names
-from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
 from canary_hub.specs import Stage, WeightsRef
 
 CANARY = "canary-qwen-2.5b"
