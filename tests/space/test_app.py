@@ -244,17 +244,10 @@ def slow_page(monkeypatch) -> Iterator[tuple[str, threading.Event]]:
 
     monkeypatch.setenv("SPACE_ID", "ann/demo")
     go_on = threading.Event()
+    settings = {"api_name": "slow", "concurrency_id": MODEL, "concurrency_limit": 1}
     with gr.Blocks() as demo:
         text = gr.Textbox()
-        gr.on(
-            [],
-            lambda text: go_on.wait(30) and text,
-            [text],
-            [text],
-            api_name="slow",
-            concurrency_id=MODEL,
-            concurrency_limit=1,
-        )
+        gr.on([], lambda text: go_on.wait(30) and text, [text], [text], **settings)
     queued(demo, QueueLimits(waiting=3, per_visitor=2))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
