@@ -7,7 +7,7 @@ registry can be listed, checked and printed without loading anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -103,6 +103,7 @@ class WeightsRef:
 
 
 ContractFrom = Callable[..., Contract]
+"""Called with a `stages.Build`, which stands above these words."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,9 @@ class ComponentSpec:
 
     stage, id: which stage it implements, and its name "namespace/name".
     factory: "package.module:callable", imported on first use and called with a
-        `protocols.Build`; returns an object that follows the stage's protocol.
-    contract: a fixed `Contract`, or "package.module:callable" called with the same `Build`
-        (torch-free; only configs may be read) where sizes depend on options or weights.
+        `stages.Build`; returns an object that follows the stage's protocol.
+    contract: a fixed `Contract`; where sizes depend on options or weights, a function called with the same `Build`, or
+        its "package.module:callable". It may import no torch and read nothing but configs.
     weights: the roles of the weights it reads, each with a default; None means that the
         stack has to name them.
     build_options: what changes the built object, and so is part of its cache key.
@@ -125,7 +126,7 @@ class ComponentSpec:
     stage: Stage
     id: str
     factory: str
-    contract: Contract | str
+    contract: Contract | str | ContractFrom
     title: str = ""
     weights: Mapping[str, WeightsRef | None] = field(default_factory=lambda: MappingProxyType({}))
     build_options: type[Options] = Options
@@ -193,14 +194,13 @@ class StackSpec:
         weights: Mapping[str, WeightsRef] | None = None,
         window_seconds: float | None = None,
         segmenter: str | None = None,
+        dtype: str | None = None,
     ) -> StackSpec:
-        """The same stack with some components, options, weights, its window or its segmenter replaced.
+        """The same stack with some components, options, weights, its window, segmenter or dtype replaced.
 
         A swapped component starts from its own defaults: options that the stack set for the
         component it replaces are dropped.
         """
-        from dataclasses import replace
-
         swapped = {s for s, cid in (components or {}).items() if cid != self.components[s]}
         kept = {stage: dict(values) for stage, values in self.options.items() if stage not in swapped}
         for stage, values in (options or {}).items():
@@ -212,4 +212,5 @@ class StackSpec:
             weights={**self.weights, **(weights or {})},
             window_seconds=window_seconds or self.window_seconds,
             segmenter=segmenter or self.segmenter,
+            dtype=dtype or self.dtype,
         )

@@ -24,7 +24,7 @@ def identity(hub: Hub, spec: StackSpec, dtype: str, device: str | None, *, read_
     Raises: WeightsError for a folder that is not there, UnknownNameError.
     """
     weights = {}
-    for checkpoint in hub.checkpoints(spec):
+    for checkpoint in hub.assemble(spec).checkpoints:
         local = checkpoint.ref.path is not None
         files = [*checkpoint.folder().glob("*.safetensors"), *checkpoint.folder().glob("*.json")] if local else []
         of_files = _digest(files) if read_weights else _stamps(files)

@@ -197,7 +197,7 @@ def _bytes_per_token(subject: Subject) -> int | None:
 
 def _runs(stack: Stack, injected: Injected) -> tuple[Run, list[Written], list[Run]]:
     """The greedy answer and its tokens, and the others that the backend's options allow."""
-    known = stack.specs[Stage.LLM].call_options.model_fields
+    known = stack.parts[Stage.LLM].call_options.model_fields
     plain = {name: value for name, value in (("temperature", 0.0), ("adapter", True)) if name in known}
     greedy, ids, written = _run(stack, injected, "greedy", plain, None)
     others: list[tuple[str, dict[str, Any]]] = []
