@@ -65,7 +65,7 @@ def bench(
         hub.check(hub.stack(spec, components={Stage.LLM: agree_with})).require(spec.name)
     weights = _random_weights(hub, spec, progress) if random_weights else {}
     if base_llm is not None:
-        from ..models.canary_qwen.plugin import BASE_LLM
+        from ..models.canary_qwen.checkpoint import BASE_LLM
 
         weights[BASE_LLM] = base_llm
     spec = hub.stack(spec, weights=weights)
@@ -112,7 +112,7 @@ def bench(
 
 def _random_weights(hub: Hub, spec: StackSpec, progress: Callable[[str], None]) -> dict[str, Path]:
     """Folders of a random checkpoint by role; the base LLM's own tokenizer where it is at hand."""
-    from ..models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
+    from ..models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 
     found = {checkpoint.ref: checkpoint for checkpoint in hub.assemble(spec).checkpoints}
     try:

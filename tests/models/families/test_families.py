@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from canary_hub.errors import WeightsError
+from canary_hub.models.families.backend import eos_ids
 from canary_hub.models.families.family import Size
 from canary_hub.models.families.parts import todays_name
-from canary_hub.models.families.tokenizer import eos_ids
-from canary_hub.models.families.whisper import WhisperLogMel
-from canary_hub.models.families.windows import FRAMES, fold
+from canary_hub.models.families.whisper import FRAMES, WhisperLogMel, fold
 from canary_hub.run.observe import Observed, segment_trace
 from canary_hub.specs import WeightsRef
 from canary_hub.weights.checkpoint import Checkpoint

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from canary_hub.errors import HubError
 from canary_hub.models.canary_qwen import llm as qwen3
-from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
+from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 from canary_hub.settings import cache_folder
 from canary_hub.stages import Build
 
