@@ -7,6 +7,5 @@ loading and peak memory are what a fresh start sees.
 
 from .report import UNITS, Agreement, Measures, Report
 from .run import bench
-from .serve import ServeReport, bench_serve
 
-__all__ = ["UNITS", "Agreement", "Measures", "Report", "ServeReport", "bench", "bench_serve"]
+__all__ = ["UNITS", "Agreement", "Measures", "Report", "bench"]
