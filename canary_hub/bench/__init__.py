@@ -5,7 +5,7 @@ without downloading it. Every run is a process of its own, so that imports,
 loading and peak memory are what a fresh start sees.
 """
 
-from .report import UNITS, Agreement, Measures, Report
+from .report import UNITS, Agreement, BenchReport, Measures
 from .run import bench
 
-__all__ = ["UNITS", "Agreement", "Measures", "Report", "bench"]
+__all__ = ["UNITS", "Agreement", "BenchReport", "Measures", "bench"]

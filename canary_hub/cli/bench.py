@@ -13,7 +13,7 @@ from .choices import hub_of, plugin_choice, plugin_options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..bench import Report
+    from ..bench import BenchReport
 
 
 @click.command()
@@ -59,7 +59,7 @@ def bench(ctx: click.Context, /, json_file: Path | None, **given: Any) -> None:
         click.echo(f"{agreement.same} of {agreement.of} tokens are those of {agreement.llm}, after the same tokens.")
 
 
-def _table(report: Report) -> Table:
+def _table(report: BenchReport) -> Table:
     from rich.table import Table
 
     from ..bench import UNITS
