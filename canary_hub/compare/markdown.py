@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from .distances import Distance
 from .result import Comparison, FailedLane, LaneResult, LaneStage
-from .scoring import Piece
+from .scoring import Diff
 
 SHOWN_DIFFERENCES = 20
 """How many differing places a list shows."""
@@ -60,16 +60,16 @@ def table(comparison: Comparison) -> list[list[str]]:
     return [*rows, notes] if set(notes[1:]) != {"-"} else rows
 
 
-def differing_words(pieces: Sequence[Piece], limit: int = SHOWN_DIFFERENCES) -> list[str]:
+def differing_words(diffs: Sequence[Diff], limit: int = SHOWN_DIFFERENCES) -> list[str]:
     """The places where two texts differ: "one" -> "won", + "inserted words", - "deleted words"."""
     places = []
-    for piece in pieces:
-        before, after = f'"{" ".join(piece.reference)}"', f'"{" ".join(piece.hypothesis)}"'
-        if piece.kind == "substitute":
+    for diff in diffs:
+        before, after = f'"{" ".join(diff.reference)}"', f'"{" ".join(diff.hypothesis)}"'
+        if diff.kind == "substitute":
             places.append(f"{before} -> {after}")
-        elif piece.kind == "insert":
+        elif diff.kind == "insert":
             places.append(f"+ {after}")
-        elif piece.kind == "delete":
+        elif diff.kind == "delete":
             places.append(f"- {before}")
     more = len(places) - limit
     return [*places[:limit], f"and {more} more"] if more > 0 else places
@@ -88,19 +88,21 @@ def _section(comparison: Comparison) -> str:
     lines += [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     if comparison.reference is not None:
         lines += ["", f"Reference: {_escaped(comparison.reference)}"]
-    said = []
+    differences = []
     for number, lane in enumerate(comparison.lanes, 1):
         if not isinstance(lane, LaneResult):
             continue
         if lane.against_first is not None:
-            said.append(f"- lane {number} against lane 1: {_differences(lane.against_first)}")
+            differences.append(f"- lane {number} against lane 1: {_differences(lane.against_first)}")
         if lane.against_reference is not None:
-            said.append(f"- lane {number} against the reference, normalised: {_differences(lane.against_reference)}")
-    return "\n".join([*lines, *(["", *said] if said else []), ""])
+            differences.append(
+                f"- lane {number} against the reference, normalised: {_differences(lane.against_reference)}"
+            )
+    return "\n".join([*lines, *(["", *differences] if differences else []), ""])
 
 
-def _differences(pieces: Sequence[Piece]) -> str:
-    return _escaped("; ".join(differing_words(pieces))) or "no differences"
+def _differences(diffs: Sequence[Diff]) -> str:
+    return _escaped("; ".join(differing_words(diffs))) or "no differences"
 
 
 def _escaped(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ...compare import Comparison, FailedLane, LaneResult
-from ...compare.scoring import Piece
+from ...compare.scoring import Diff
 from ..widgets.html import clock, count, remark, seconds
 from .runs import CompareMoment, LaneMoment
 
@@ -105,12 +105,12 @@ def _finished(lane: LaneResult, number: int, against: str) -> list[str]:
     return [text, f'<p class="ch-quiet">{said}</p>', _remarks(lane)]
 
 
-def marked(pieces: Sequence[Piece]) -> str:
+def marked(pieces: Sequence[Diff]) -> str:
     """A text with its differences as `ins` and `del` elements; page.css gives them signs, and words to be read out."""
     return " ".join(_piece(piece) for piece in pieces)
 
 
-def _piece(piece: Piece) -> str:
+def _piece(piece: Diff) -> str:
     before, after = escape(" ".join(piece.reference)), escape(" ".join(piece.hypothesis))
     if piece.kind == "equal":
         return after
@@ -121,7 +121,7 @@ def _piece(piece: Piece) -> str:
     return f'<span class="ch-substituted"><del>{before}</del> <ins>{after}</ins></span>'
 
 
-def tally(pieces: Sequence[Piece]) -> str:
+def tally(pieces: Sequence[Diff]) -> str:
     """ "2 words substituted, 1 inserted", or that all words are the same."""
     words: Counter[str] = Counter()
     for piece in pieces:
