@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HubError
-from ..models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
+from ..models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 from ..models.families.family import Family
 from ..options import check_dtype
 from ..specs import StackSpec, Stage
 from ..stages import Build
 from ..weights.checkpoint import Checkpoint
 from ..weights.headers import File, Tensor, read_headers
-from .composite import CompositeLayout, family_of
-from .layout import Layout, PublishedLayout
+from .layout import CompositeLayout, Layout, PublishedLayout, family_of
 
 if TYPE_CHECKING:
     import torch
