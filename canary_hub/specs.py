@@ -145,7 +145,7 @@ class SegmenterSpec:
 
     id: its name "namespace/name".
     factory: "package.module:callable", imported on first use and called without arguments; returns an object that
-        follows `protocols.Segmenter`.
+        follows `audio.pauses.Segmenter`.
     requires, install: import names that must be present, and the command that installs them.
     """
 

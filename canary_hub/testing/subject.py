@@ -16,7 +16,7 @@ from ..hub import Hub
 from ..run.injection import inject
 from ..specs import ComponentSpec, Contract, Port, Stage, WeightsRef
 from ..stages import AudioSlot, Build, Text
-from ..weights.tensors import Checkpoint
+from ..weights.checkpoint import Checkpoint
 
 SIZES = {"audio": (0, 16000.0), "features": (128, 100.0), "hidden": (64, 12.5), "embeds": (64, 12.5)}
 """Kind -> dim and rate of the clips that a component is fed whose contract accepts any."""

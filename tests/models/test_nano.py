@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from canary_hub import Done, Hub
-from canary_hub.audio.decode import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.pipeline import Stack
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

@@ -23,7 +23,7 @@ import pytest
 from conftest import ORACLE, ROOT
 from zerogpu_server import ZeroGpuServer
 
-from canary_hub.audio.decode import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.errors import HubError, OptionError
 from canary_hub.space import stage
 from canary_hub.specs import Stage
@@ -31,7 +31,7 @@ from canary_hub.ui.server.queue import MODEL, QueueLimits, queued
 from canary_hub.ui.widgets import runs, zerogpu
 from canary_hub.ui.widgets.runs import Choice, transcribe
 
-DIGITS = Path(__file__).parent / "digits"
+DIGITS = Path(__file__).parents[1] / "digits"
 SPEECH = ORACLE / "audio" / "speech.wav"
 VISITOR = {"x-ip-token": f"a.{base64.urlsafe_b64encode(json.dumps({}).encode()).decode().rstrip('=')}.c"}
 
@@ -131,7 +131,7 @@ def zerogpu_space(tmp_path_factory) -> Iterator[tuple[str, ZeroGpuServer, Path]]
         "ZEROGPU_PROC_SELF_CGROUP_PATH": str(work / "cgroup"),
         "PYTHONPATH": str(folder),
     }
-    with running(folder, (str(Path(__file__).parent / "zerogpu_server.py"),), **settings) as url:
+    with running(folder, (str(Path(__file__).parents[1] / "zerogpu_server.py"),), **settings) as url:
         assert gpus.calls == ["/startup-report"]
         yield url, gpus, folder
     gpus.shutdown()
