@@ -256,7 +256,7 @@ def test_long_audio_goes_through_batch_by_batch_and_is_not_kept(fresh: Hub, in_t
     assert len(outputs) == 2
     assert len(found.lanes[0].segments) > 8
     for text, lane in zip(texts, found.lanes, strict=True):
-        assert lane.text == parse_lane(text).load(fresh).transcribe(wave).text
+        assert lane.text == fresh.load(parse_lane(text)).transcribe(wave).text
     assert found.lanes[1].distances["projector"].max_abs == 0
     assert not any(thread.name.startswith("lane") for thread in threading.enumerate())
 
@@ -311,7 +311,7 @@ def test_closing_stops_every_lane(fresh: Hub, in_turn: bool, texts: list[str], m
         lock = threading.Lock()
         return generate
 
-    stacks = [lane.load(fresh) for lane in lanes(*texts)]
+    stacks = [fresh.load(lane) for lane in lanes(*texts)]
     for llm in {stack.component(Stage.LLM) for stack in stacks}:
         monkeypatch.setattr(llm, "generate", endless(llm.generate))
     for stack in stacks:

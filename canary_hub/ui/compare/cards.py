@@ -243,7 +243,7 @@ def note(hub: Hub, form: LaneForm) -> str:
     """Whether the lane can run; if it can, what its stack is."""
     try:
         lane = form.lane(hub)
-        spec = lane.spec(hub)
+        spec = hub.stack(lane)
     except HubError as error:
         said = f"{escape(error.message)} {escape(error.hint)}".strip()
         return f'<div class="ch-fit ch-failed" role="alert">{said}</div>'
