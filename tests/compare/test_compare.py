@@ -444,9 +444,9 @@ def test_markdown_shows_texts_as_they_are(three: Comparison) -> None:
     assert head == ["", "1: nano |x", f"2: {LIVE}", "3: nano <y>"]
     by_name = {row[0]: row[1:] for row in rows}
     assert by_name["transcript"] == [nasty, "three", "failed: no | such\nthing"]
-    assert by_name["WER"] == ["50.00%", "50.00%", "-"]
-    assert by_name["encoder, s"][1] == f"{three.lanes[1].stages['encoder'].seconds:.3f}, shared"
-    assert by_name["encoder output: max, cosine distance"] == ["-", "0", "-"]
+    assert by_name["WER, normalised"] == ["50.0%, 1 of 2", "50.0%, 1 of 2", "-"]
+    assert by_name["Encoder"][1] == by_name["Encoder"][0] + ", shared"
+    assert by_name["Encoder output"] == ["-", "the same", "-"]
     assert len({len(row) for row in rows}) == 1
     text = to_markdown([found])
     assert '"a\\|b &lt;i&gt;" -&gt; "c \\*d\\*"' in text
