@@ -41,7 +41,7 @@ class Tensors(Protocol):
         ...
 
 
-class Weights(Protocol):
+class WeightFiles(Protocol):
     """The files behind a `WeightsRef`; nothing is read or fetched before it is asked for.
 
     `weights.checkpoint.Checkpoint` is what a component is given.
@@ -80,7 +80,7 @@ class Weights(Protocol):
         """The safetensors files, opened and mapped. Raises: WeightsError."""
         ...
 
-    def with_files(self, files: tuple[str, ...]) -> Weights:
+    def with_files(self, files: tuple[str, ...]) -> WeightFiles:
         """The same repository or folder, asked for other files."""
         ...
 
@@ -95,7 +95,7 @@ class Build:
     """
 
     options: Options
-    weights: Mapping[str, Weights] = field(default_factory=lambda: MappingProxyType({}))
+    weights: Mapping[str, WeightFiles] = field(default_factory=lambda: MappingProxyType({}))
     dtype: str = "float32"
     device: str = "cpu"
 
