@@ -14,8 +14,8 @@ from ...hub import Hub
 from ...lanes import Lane
 from ...options import DTYPES
 from ...specs import Stage
+from ..widgets.events import PICKED, QUIET
 from ..widgets.picker import LABELS, fit, stack_note
-from ..widgets.quiet import PICKED, QUIET
 from ..widgets.runs import Choice
 from ..widgets.templates import render
 from .forms import PRESETS, PROMPT, PROMPT_AUDIO, LaneForm, known_options, numbered, preset

@@ -14,8 +14,8 @@ from ...share.links import Link, View, describe, from_query, known, to_query
 from ..compare.forms import LaneForm
 from ..compare.tab import AT_ONCE, IN_TURN, CompareTab
 from ..transcribe.tab import TranscribeTab
+from ..widgets.events import QUIET
 from ..widgets.html import status
-from ..widgets.quiet import QUIET
 from ..widgets.runs import Moment
 from .view import SharedView
 

@@ -15,8 +15,8 @@ from ...options import build_and_call
 from ...run.figures import size
 from ...specs import ComponentSpec, StackSpec, Stage
 from . import fields
+from .events import PICKED
 from .html import note
-from .quiet import PICKED
 from .runs import Choice
 from .templates import render
 
