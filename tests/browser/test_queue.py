@@ -214,7 +214,7 @@ def test_an_exploration_that_the_full_queue_does_not_take_is_told_beside_the_but
     page = watched.page
     page.get_by_role("tab", name="Explore").click()
     watched.pick("explore-stack", "Nano")
-    page.get_by_label("4. Injection").check()
+    page.locator("#explore-which label", has_text="Injection").click()
     page.wait_for_selector("#explore-run:not([disabled])")
     turn_away(page, 503)
     page.click("#explore-run")

@@ -11,6 +11,7 @@ import gradio as gr
 
 from ...errors import HubError, explain
 from ...hub import Hub
+from ...lanes import Lane
 from ...pipeline import Stack
 from ...specs import Stage
 from ..widgets.events import QUIET, Waiting
@@ -18,7 +19,7 @@ from ..widgets.html import note, status
 from ..widgets.loading import load
 from ..widgets.picker import Picker
 from ..widgets.run_controls import STOPPED, RunControls
-from ..widgets.runs import Choice, Moment
+from ..widgets.runs import Moment
 from ..widgets.templates import render
 from ..widgets.zerogpu import gpu
 
@@ -91,7 +92,7 @@ class Ask:
             try:
                 asked = message(ready or question, text)
                 yield _busy("Starting")
-                with closing(answers(self.hub, self.picker.choice(values), asked)) as steps:
+                with closing(answers(self.hub, self.picker.lane(values), asked)) as steps:
                     yield from steps
             except Exception as error:
                 what, hint = explain(error)
@@ -109,22 +110,16 @@ def message(question: str, text: str) -> str:
     return f"{question.strip()}\n\nTranscript:\n{text.strip()}"
 
 
-def _gpu_seconds(choice: Choice, asked: str) -> float:
+def _gpu_seconds(lane: Lane, asked: str) -> float:
     """Enough for `ANSWER_TOKENS` at 25 ms each."""
     return 55
 
 
 @gpu(_gpu_seconds)
-def answers(hub: Hub, choice: Choice, asked: str) -> Generator[str, None, None]:
+def answers(hub: Hub, lane: Lane, asked: str) -> Generator[str, None, None]:
     """The answer so far as HTML, again and again. Raises: HubError."""
-    loading = load(hub, choice.spec(hub))
-    while True:
-        try:
-            yield _busy(next(loading))
-        except StopIteration as end:
-            stack = end.value
-            break
-    with stack, closing(stack.chat(asked, **longer(stack))) as parts:
+    stack = yield from load(hub, lane, _busy)
+    with stack, closing(stack.chat(asked, **longer(stack))) as parts:  # type: ignore[type-var]
         text = ""
         for part in parts:
             text = part.text

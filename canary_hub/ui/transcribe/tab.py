@@ -129,11 +129,11 @@ class TranscribeTab:
 
     def _moments(self, audio: str | None, detailed: bool, values: Sequence[Any]) -> Generator[Moment, None, None]:
         try:
-            choice = self.picker.choice(values)
+            lane = self.picker.lane(values)
         except Exception as error:
             yield Moment("failed", *explain(error))
             return
-        yield from transcribe(self.hub, choice, audio, detailed)
+        yield from transcribe(self.hub, lane, audio, detailed)
 
     def _show(self, moment: Moment, before: Moment | None) -> list[Any]:
         """The outputs of one moment; what has not changed since `before` is not sent again."""
