@@ -38,6 +38,7 @@ else:
 
 GROUP = "canary_hub"
 BUILT_IN = "built-in"
+_MOVED = "The changelog lists the modules that moved."
 BUILTINS = ("canary_hub.models.canary_qwen.plugin", "canary_hub.models.nano.plugin")
 
 
@@ -114,7 +115,7 @@ class PluginSet:
         if wanted != API_VERSION:
             raise PluginError(
                 f"It was written for hook version {wanted}; this canary_hub has version {API_VERSION}.",
-                "Install a release of the plugin that matches.",
+                f"Install a release of the plugin that matches. {_MOVED}",
             )
         if self.manager.register(record.module, name=record.name) is None:
             raise PluginError("It is blocked.")
@@ -318,6 +319,8 @@ def _hook_names() -> set[str]:
 def _describe(error: BaseException) -> str:
     if isinstance(error, PluginError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("canary_hub."):
+        return f"It imports {error.name}, which this canary_hub does not have.\n{_MOVED}"
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({Path(error.filename or '').name}, line {error.lineno})"
     return f"{type(error).__name__}: {error}"

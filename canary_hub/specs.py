@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-API_VERSION = 1
+API_VERSION = 2
 """Version of the hooks and specs that a plugin is written against."""
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*$"
