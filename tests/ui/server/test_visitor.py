@@ -72,7 +72,7 @@ def test_every_caller_of_a_tool_is_a_visitor_of_its_own(monkeypatch) -> None:
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
 
-    from canary_hub.ui.api import mcp_tools
+    from canary_hub.ui.api import endpoints
 
     seen: list[str] = []
 
@@ -85,7 +85,7 @@ def test_every_caller_of_a_tool_is_a_visitor_of_its_own(monkeypatch) -> None:
 
     def launched(demo: gr.Blocks, *rest: Any, **settings: Any) -> Any:
         result = launch(demo, *rest, **settings, mcp_server=True)
-        mcp_tools.offer_tools(demo)
+        endpoints.offer_tools(demo)
         return result
 
     monkeypatch.setattr(gr.Blocks, "launch", launched)
