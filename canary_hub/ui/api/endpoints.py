@@ -98,10 +98,10 @@ def _compare(hub: Hub, first: str) -> None:
         try:
             if not isinstance(lanes, list) or not all(isinstance(lane, str) for lane in lanes):
                 raise HubError("lanes is no list of texts.", f"For example: {json.dumps(two)}")
-            asked = [visitors_lane(hub, lane) for lane in lanes]
+            parsed = [visitors_lane(hub, lane) for lane in lanes]
         except HubError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        with closing(run_lanes(hub, asked, audio, reference, details)) as moments:
+        with closing(run_lanes(hub, parsed, audio, reference, details)) as moments:
             for moment in moments:
                 if moment.state == "failed":
                     raise gr.Error(f"{moment.message} {moment.hint}".strip(), print_exception=False)
@@ -187,12 +187,12 @@ def _components(hub: Hub) -> None:
 
 
 def _contract(hub: Hub, part: ComponentSpec) -> Contract | str:
-    """What a component accepts and produces, or why it cannot be told; nothing is fetched to find out."""
+    """What a component accepts and produces, or why that is not known; nothing is fetched to find out."""
     if isinstance(part.contract, Contract):
         return part.contract
     if any(ref is None or not (ref.path or ref.config) for ref in part.weights.values()):
         return "Its sizes follow from the weights of the stack it is used in."
     try:
         return hub.contract(part)
-    except Exception:  # a plugin's own code; its words may name folders of this machine
+    except Exception:  # a plugin's own code; its message may name folders of this machine
         return "Its contract cannot be told; the Registry tab says why."
