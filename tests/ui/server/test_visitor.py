@@ -107,6 +107,15 @@ def test_every_caller_of_a_tool_is_a_visitor_of_its_own(monkeypatch) -> None:
     assert set(seen) == {"127.0.1.1", "127.0.1.2"}
 
 
+def test_who_connects_from_this_machine_is_not_believed_either(monkeypatch) -> None:
+    """A tunnel does, for all who come through it; uvicorn by itself takes their word."""
+    seen: list[str] = []
+    monkeypatch.setattr(queue_module, "visitor", lambda request: seen.append(visitor(request)) or "")
+    with served() as url, httpx.Client(base_url=url, headers={"x-forwarded-for": "6.6.6.6"}, timeout=60) as client:
+        client.post("/gradio_api/call/transcribe", json={"data": [None, "nano"]}).raise_for_status()
+    assert set(seen) == {"127.0.0.1"}
+
+
 def test_only_what_needs_a_model_counts_towards_a_visitors_runs() -> None:
     with gr.Blocks() as demo:
         gr.on([], lambda: None, api_name="share")
