@@ -15,6 +15,7 @@ from pydantic import Field
 
 from canary_hub import Hub
 from canary_hub.errors import HubError, OptionError, UnknownNameError, explain
+from canary_hub.lanes import Lane
 from canary_hub.run.figures import clock
 from canary_hub.run.result import Result, SegmentResult, StageRecord
 from canary_hub.specs import ComponentSpec, Contract, Options, Stage, WeightsRef
@@ -22,14 +23,14 @@ from canary_hub.ui import build_demo
 from canary_hub.ui.transcribe.html import segments, stages
 from canary_hub.ui.widgets import loading
 from canary_hub.ui.widgets.html import remark, status
-from canary_hub.ui.widgets.runs import Choice, Moment, transcribe
+from canary_hub.ui.widgets.runs import Moment, transcribe
 
 
 @pytest.fixture
 def moments(hub, tiny_spec, oracle, monkeypatch):
     """Run the page's `transcribe` with the tiny stack over an audio file of the oracle."""
-    monkeypatch.setattr(Choice, "spec", lambda self, hub: tiny_spec)
-    return lambda name, folder=oracle / "audio": list(transcribe(hub, Choice("tiny"), str(folder / name)))
+    monkeypatch.setattr(Hub, "stack", lambda *given, **more: tiny_spec)
+    return lambda name, folder=oracle / "audio": list(transcribe(hub, Lane("tiny"), str(folder / name)))
 
 
 def test_importing_the_package_of_the_page_loads_no_gradio():
@@ -56,8 +57,8 @@ def test_a_run_ends_with_a_result_and_starts_with_words(moments):
 
 def test_long_audio_says_how_many_segments_are_finished(hub, tiny_spec, oracle, monkeypatch):
     short = replace(tiny_spec.override(options={Stage.LLM: {"max_new_tokens": 3}}), window_seconds=2.0)
-    monkeypatch.setattr(Choice, "spec", lambda self, hub: short)
-    seen = list(transcribe(hub, Choice("tiny"), str(oracle / "audio" / "long34.wav")))
+    monkeypatch.setattr(Hub, "stack", lambda *given, **more: short)
+    seen = list(transcribe(hub, Lane("tiny"), str(oracle / "audio" / "long34.wav")))
     assert seen[-1].total > 8
     assert any("of" in moment.message and moment.share and moment.share < 1 for moment in seen)
     assert len(seen[-1].segments) == seen[-1].total
@@ -73,7 +74,7 @@ def test_bad_audio_is_told_before_anything_loads(moments, tmp_path, monkeypatch)
 
 
 def test_no_audio_is_a_message():
-    assert list(transcribe(Hub(allow=()), Choice("nano"), None))[-1].state == "failed"
+    assert list(transcribe(Hub(allow=()), Lane("nano"), None))[-1].state == "failed"
 
 
 def test_what_nobody_expected_shows_no_traceback(caplog):

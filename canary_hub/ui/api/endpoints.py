@@ -13,10 +13,11 @@ from gradio.components.api_component import Api
 from ...compare import to_json
 from ...errors import HubError
 from ...hub import Hub
+from ...lanes import Lane
 from ..compare.forms import visitors_lane
 from ..compare.runs import run_lanes
 from ..server.queue import MODEL
-from ..widgets.runs import Choice, transcribe
+from ..widgets.runs import transcribe
 
 
 def endpoints(hub: Hub, first: str) -> None:
@@ -37,7 +38,7 @@ def _transcribe(hub: Hub, first: str) -> None:
             audio: an audio file.
             stack: the stack that reads it.
         """
-        with closing(transcribe(hub, Choice(stack), audio)) as moments:
+        with closing(transcribe(hub, Lane(stack), audio)) as moments:
             for moment in moments:
                 if moment.state == "failed":
                     raise gr.Error(f"{moment.message} {moment.hint}".strip(), print_exception=False)

@@ -8,8 +8,9 @@ from typing import Any
 import gradio as gr
 
 from ...hub import Hub
+from ...lanes import Lane
 from ..server.queue import MODEL
-from ..widgets.runs import Choice, transcribe
+from ..widgets.runs import transcribe
 
 SHAPE = """The trace (trace.py documents every field; times in seconds of the file, probabilities over the whole
 vocabulary): version, file, duration, stack, components, parameters and nbytes by stage; stages: a list of {stage,
@@ -32,7 +33,7 @@ def inspect_endpoint(hub: Hub, first: str) -> None:
             audio: an audio file.
             stack: the stack that reads it.
         """
-        with closing(transcribe(hub, Choice(stack), audio, details=True)) as moments:
+        with closing(transcribe(hub, Lane(stack), audio, details=True)) as moments:
             for moment in moments:
                 if moment.state == "failed":
                     raise gr.Error(f"{moment.message} {moment.hint}".strip(), print_exception=False)

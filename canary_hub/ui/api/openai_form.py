@@ -14,10 +14,10 @@ from starlette.responses import JSONResponse, Response
 from ...audio.decode import Limits
 from ...errors import HubError, OptionError, UnknownNameError
 from ...hub import Hub
+from ...lanes import Lane
 from ...options import validate
 from ...specs import Stage
 from ..server.queue import RETRY_SECONDS
-from ..widgets.runs import Choice
 from .openai_shapes import FORMATS, error_body
 
 FORM_BYTES = 1_000_000
@@ -56,7 +56,7 @@ class Asked:
     """
 
     upload: UploadFile
-    choice: Choice
+    lane: Lane
     format: str
     granularities: tuple[str, ...]
     temperature: float
@@ -132,7 +132,7 @@ def read(form: FormData, hub: Hub) -> Asked:
     unused = sorted(name for name in set(form) - READ if form[name])
     return Asked(
         upload=upload,
-        choice=Choice(stack.name, options={f"{Stage.LLM}.temperature": temperature} if temperature else {}),
+        lane=Lane(stack.name, options={f"{Stage.LLM}.temperature": temperature} if temperature else {}),
         format=format,
         granularities=granularities,
         temperature=temperature,

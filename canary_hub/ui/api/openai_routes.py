@@ -109,7 +109,7 @@ async def _run(request: Request, turns: Turns, asked: Asked) -> AsyncGenerator[M
         with audio.open("wb") as file:
             await asyncio.to_thread(shutil.copyfileobj, asked.upload.file, file)
         details = asked.format == "verbose_json" and "word" in asked.granularities
-        async with aclosing(turns.moments(request, asked.choice, str(audio), details)) as moments:
+        async with aclosing(turns.moments(request, asked.lane, str(audio), details)) as moments:
             async for moment in moments:
                 if moment.state == "failed":
                     raise _refusal_after(moment)

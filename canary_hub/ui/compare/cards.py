@@ -14,9 +14,8 @@ from ...hub import Hub
 from ...lanes import Lane
 from ...options import DTYPES
 from ...specs import Stage
+from ..widgets.events import PICKED, QUIET
 from ..widgets.picker import LABELS, fit, stack_note
-from ..widgets.quiet import PICKED, QUIET
-from ..widgets.runs import Choice
 from ..widgets.templates import render
 from .forms import PRESETS, PROMPT, PROMPT_AUDIO, LaneForm, known_options, numbered, preset
 
@@ -246,7 +245,7 @@ def note(hub: Hub, form: LaneForm) -> str:
         spec = hub.stack(lane)
     except HubError as error:
         return render("compare/refused.html", problem=f"{error.message} {error.hint}".strip())
-    problems, warnings = fit(hub, Choice(lane.stack, lane.components, lane.options, lane.segmenter))
+    problems, warnings = fit(hub, lane)
     if problems or warnings:
         return render("fit.html", problems=problems, warnings=warnings)
     return stack_note(hub, spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -10,12 +11,13 @@ import gradio as gr
 from ...compare import MIN_LANES
 from ...errors import HubError
 from ...hub import Hub
+from ...lanes import Lane
 from ...share.links import Link, View, describe, from_query, known, to_query
 from ..compare.forms import LaneForm
 from ..compare.tab import AT_ONCE, IN_TURN, CompareTab
 from ..transcribe.tab import TranscribeTab
+from ..widgets.events import QUIET
 from ..widgets.html import status
-from ..widgets.quiet import QUIET
 from ..widgets.runs import Moment
 from .view import SharedView
 
@@ -72,7 +74,7 @@ class Permalink:
         restored.then(None, None, None, js=RESTORED, **QUIET)
 
     def _of_transcribe(self, details: bool, *values: Any) -> Any:
-        return self._query(lambda: Link(lanes=(self.transcribe.picker.lane(values),), details=details))
+        return self._query(lambda: Link(lanes=(_sayable(self.transcribe.picker.lane(values)),), details=details))
 
     def _of_compare(self, details: bool, order: str, *values: Any) -> Any:
         lanes = self.compare.cards.lanes
@@ -107,6 +109,16 @@ class Permalink:
             *_or_same(compare, 2 + len(self.compare.cards.outputs)),
             *_or_same(opened, len(self.shared.outputs) if self.shared else 0),
         ]
+
+
+def _sayable(lane: Lane) -> Lane:
+    """The lane with its options as one types them, without those for which there are no words: null, lists, objects."""
+    options = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in lane.options.items()
+        if isinstance(value, str | int | float)
+    }
+    return replace(lane, options=options)
 
 
 def _selected(view: View) -> Any:
