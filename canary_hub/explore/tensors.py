@@ -188,7 +188,7 @@ def _groups(tensors: Sequence[Tensor]) -> Iterable[Group]:
 
 
 def _start(pieces: int, name: str) -> str:
-    """The first pieces of a dotted name; a composite model's "model.", which all its names begin with, is not counted."""
+    """The first pieces of a dotted name, not counting "model.", with which all names of a composite model begin."""
     return ".".join(name.split(".")[: pieces + name.startswith("model.")])
 
 
