@@ -50,7 +50,7 @@ def bench(
         agree_with: the id of an LLM backend whose tokens are compared with this one's, for `BenchReport.agreement`.
         seconds, batch: length of the synthetic clip, and how many of it run together.
         tokens: decoding steps, the first of which is the prefill; an end token does not end them.
-        progress: told what goes on.
+        progress: called with a line before each step.
 
     Raises: HubError; also what a run raised.
     """

@@ -1,4 +1,4 @@
-"""One lane of a comparison on its way: loaded, run batch by batch, measured, closed."""
+"""One lane of a comparison: loaded, run batch by batch, measured, closed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .events import Event, LaneDone, LaneEvent, LaneFailed, LaneLoading, LaneSta
 from .result import FailedLane, LaneResult, LaneStage
 
 USUAL_RATE = 16000
-"""Most stacks want it: the audio is read at this rate first, so that bad audio is told before anything loads."""
+"""Most stacks want it: the audio is read at this rate first, so that bad audio is refused before anything loads."""
 
 LOOK_EVERY = 0.5
 """Seconds between two `LaneLoading` while a stack loads."""
@@ -39,7 +39,7 @@ class Audio:
     def __init__(self, source: Any, limits: Limits | None) -> None:
         self._source, self._limits = source, limits
         self._decoded: dict[int, tuple[Waveform, float]] = {}
-        self._asked: set[int] = set()
+        self._used: set[int] = set()
 
     def read(self) -> tuple[str, float]:
         """Its name and its length in seconds. Raises: AudioError."""
@@ -48,9 +48,9 @@ class Audio:
         return wave.name, wave.seconds
 
     def at(self, rate: int) -> tuple[Waveform, float, bool]:
-        """The waveform, the seconds that decoding took, and whether it was asked for before."""
-        shared = rate in self._asked
-        self._asked.add(rate)
+        """The waveform, the seconds that decoding took, and whether another lane has used it before."""
+        shared = rate in self._used
+        self._used.add(rate)
         return *self._decode(rate), shared
 
     def _decode(self, rate: int) -> tuple[Waveform, float]:
@@ -62,7 +62,7 @@ class Audio:
 
 
 class LaneRun:
-    """A lane on its way.
+    """A lane and its state.
 
     outcome: its result or its failure, once there is one.
     keys: what makes two of the lanes' components the same, by stage.
@@ -104,7 +104,7 @@ class LaneRun:
                 self._stack = loading.result()
             finally:
                 if self._stack is None:
-                    loading.add_done_callback(_give_back)
+                    loading.add_done_callback(_close)
             wave, decoding = self._prepare(hub, audio, self._stack, dtype)
             if first.spans and not _cut_alike(self.spans, first.spans):
                 self._distances.leave_out(self.index, "the audio is cut into other segments")
@@ -167,8 +167,8 @@ class LaneRun:
             yield self._fail(error)
 
     def _count(self, event: StageDone | Token | SegmentDone, elapsed: float) -> None:
-        """Whose time it was. A stage's record tells what the stage took where it was computed; the LLM's includes
-        what the caller did between two tokens, so its work is counted here."""
+        """Add the time to the stage that took it. A stage's record has its seconds; the LLM's record would include what
+        the caller does between two tokens, so its work is measured here."""
         if isinstance(event, SegmentDone):
             return
         llm = Stage.LLM.value
@@ -219,7 +219,7 @@ def _cut_alike(spans: Sequence[Span], others: Sequence[Span]) -> bool:
     )
 
 
-def _give_back(loading: Future[Stack]) -> None:
-    """A stack that nobody waited for any more."""
+def _close(loading: Future[Stack]) -> None:
+    """Give back a stack whose lane was stopped while it was loaded."""
     if loading.exception() is None:
         loading.result().close()

@@ -39,7 +39,7 @@ class ErrorRate:
 class LaneReport:
     """One stack's results.
 
-    lane: the stack as it was asked for; file: its results file.
+    lane: the stack and what differs in it, as one line; file: its results file.
     rows: every utterance in the manifest's order.
     errors: by normaliser and then index, of the rows that have a transcript; rates: of those rows together, and
         empty where there is none.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Progress:
     """A batch is on the disk, or (at the start of a lane) so much was there already.
 
-    done, total: utterances; seconds, total_seconds: their audio. The totals are None where nothing tells them.
+    done, total: utterances; seconds, total_seconds: their audio. The totals are None where they are not known.
     warnings: at the start of a lane, earlier results that are not used, and parts not trained together.
     """
 

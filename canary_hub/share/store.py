@@ -2,7 +2,7 @@
 
     <folder>/<id>/about.json     what it is, when it goes, and the hash of the key that deletes it
     <folder>/<id>/result.json    the transcript with its trace, or the comparison
-    <folder>/<id>/audio.flac     only where the visitor said so
+    <folder>/<id>/audio.flac     only where the visitor chose to share it
 
 With a repository the folder is also committed to a private data set on the Hugging Face Hub every few minutes
 (`CommitScheduler`): the disk of a Space does not outlive a restart.
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 VERSION = 1
 COMMIT_MINUTES = 5.0
 UNFINISHED_SECONDS = 3600.0
-"""After so long nobody works any more on what is unfinished."""
+"""What is unfinished and older than this was left by a process that was killed."""
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _ROOT = "results"
 _GONE = HubError(
