@@ -83,7 +83,7 @@ def bench(
         "tokens": tokens,
         "batch": batch,
     }
-    folders = [checkpoint.folder() for checkpoint in hub.checkpoints(spec)]
+    folders = [checkpoint.folder() for checkpoint in hub.assemble(spec).checkpoints]
     if agree_with:
         progress(f"tokens of {agree_with}")
         job["expected"] = _in_new_process({**job, "components": {Stage.LLM.value: agree_with}})["ids"]
@@ -114,7 +114,7 @@ def _random_weights(hub: Hub, spec: StackSpec, progress: Callable[[str], None]) 
     """Folders of a random checkpoint by role; the base LLM's own tokenizer where it is at hand."""
     from ..models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 
-    found = {checkpoint.ref: checkpoint for checkpoint in hub.checkpoints(spec)}
+    found = {checkpoint.ref: checkpoint for checkpoint in hub.assemble(spec).checkpoints}
     try:
         config, llm = (found[spec.weights[role]] for role in (CHECKPOINT, BASE_LLM))
     except KeyError as error:

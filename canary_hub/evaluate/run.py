@@ -59,13 +59,13 @@ def evaluate(
     if len({str(lane) for lane in lanes}) < len(lanes):
         raise HubError("A stack is named twice.", "Name stacks that differ, such as nano and nano dtype=bfloat16.")
     check_dtype(dtype)
-    specs = [lane.spec(hub) for lane in lanes]
+    specs = [hub.stack(lane) for lane in lanes]
     warnings = [_checked(hub, lane, spec) for lane, spec in zip(lanes, specs, strict=True)]
     reports = []
     for lane, spec, warned in zip(lanes, specs, warnings, strict=True):
         head = identity(hub, spec, lane.dtype or dtype or spec.dtype, device)
         path = Path(out) / file_name(str(lane), head)
-        load = cache(partial(lane.load, hub, dtype, device))  # when something is missing
+        load = cache(partial(hub.load, lane, dtype=lane.dtype or dtype, device=device))  # when something is missing
         seen: set[int] = set()
         try:
             with ResultsFile(path, head) as results:

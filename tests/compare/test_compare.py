@@ -256,7 +256,7 @@ def test_long_audio_goes_through_batch_by_batch_and_is_not_kept(fresh: Hub, in_t
     assert len(outputs) == 2
     assert len(found.lanes[0].segments) > 8
     for text, lane in zip(texts, found.lanes, strict=True):
-        assert lane.text == parse_lane(text).load(fresh).transcribe(wave).text
+        assert lane.text == fresh.load(parse_lane(text)).transcribe(wave).text
     assert found.lanes[1].distances["projector"].max_abs == 0
     assert not any(thread.name.startswith("lane") for thread in threading.enumerate())
 
@@ -311,7 +311,7 @@ def test_closing_stops_every_lane(fresh: Hub, in_turn: bool, texts: list[str], m
         lock = threading.Lock()
         return generate
 
-    stacks = [lane.load(fresh) for lane in lanes(*texts)]
+    stacks = [fresh.load(lane) for lane in lanes(*texts)]
     for llm in {stack.component(Stage.LLM) for stack in stacks}:
         monkeypatch.setattr(llm, "generate", endless(llm.generate))
     for stack in stacks:
@@ -444,9 +444,9 @@ def test_markdown_shows_texts_as_they_are(three: Comparison) -> None:
     assert head == ["", "1: nano |x", f"2: {LIVE}", "3: nano <y>"]
     by_name = {row[0]: row[1:] for row in rows}
     assert by_name["transcript"] == [nasty, "three", "failed: no | such\nthing"]
-    assert by_name["WER"] == ["50.00%", "50.00%", "-"]
-    assert by_name["encoder, s"][1] == f"{three.lanes[1].stages['encoder'].seconds:.3f}, shared"
-    assert by_name["encoder output: max, cosine distance"] == ["-", "0", "-"]
+    assert by_name["WER, normalised"] == ["50.0%, 1 of 2", "50.0%, 1 of 2", "-"]
+    assert by_name["Encoder"][1] == by_name["Encoder"][0] + ", shared"
+    assert by_name["Encoder output"] == ["-", "the same", "-"]
     assert len({len(row) for row in rows}) == 1
     text = to_markdown([found])
     assert '"a\\|b &lt;i&gt;" -&gt; "c \\*d\\*"' in text

@@ -20,7 +20,8 @@ from click.testing import CliRunner
 from canary_hub import Hub
 from canary_hub.errors import HubError
 from canary_hub.ui import SESSIONS, build_demo, launch_settings
-from canary_hub.ui.server.queue import QueueLimits, full, queued, retry_seconds, runs_before
+from canary_hub.ui.server.gradio_inside import runs_before
+from canary_hub.ui.server.queue import QueueLimits, full, queued, retry_seconds
 from canary_hub.ui.widgets.events import words
 
 sys.path.append(str(Path(__file__).parent / "load"))

@@ -13,8 +13,7 @@ from ...compare import Comparison, LaneResult
 from ...errors import explain
 from ...hub import Hub
 from ...share.store import SharedResults
-from ..server.queue import turned_away
-from ..transcribe.ask import MODEL
+from ..server.queue import MODEL, full_queue
 from ..transcribe.details import side_by_side
 from ..transcribe.tab import EXAMPLE, ON_SEEK, SEEK, playable
 from ..widgets.events import ENDING_WITH_AUDIO, Waiting, after, starting
@@ -24,7 +23,6 @@ from . import html as results
 from .cards import Cards
 from .export import Export
 from .runs import CompareMoment, opened, run_lanes
-from .tables import measures
 
 IN_TURN, AT_ONCE = "One after another", "At once"
 
@@ -194,7 +192,7 @@ class CompareTab:
         return [
             results.status(moment),
             lanes,
-            measures(first) if first else "",
+            results.measures(first) if first else "",
             _details(first) if first else "",
             gr.update(choices=files, value=0 if files else None, visible=len(files) > 1),
             gr.update(value=results.FIRST, visible=any(c.reference is not None for c in moment.comparisons)),
@@ -208,7 +206,7 @@ class CompareTab:
         return [*self._show(moment), Shown(audio, moment)]
 
     def _turned_away(self, audio: str | None, last: Shown, request: gr.Request) -> list[Any]:
-        busy = turned_away(request) if last.moment.state != "busy" else None  # as in transcribe.py
+        busy = full_queue(request) if last.moment.state != "busy" else None  # as in transcribe.py
         if busy is None:
             return self._ended(audio, last)
         return [results.status(CompareMoment("failed", busy)), *[gr.skip()] * (6 + len(self.export.outputs))]
@@ -231,7 +229,7 @@ class CompareTab:
         return [
             results.status(last.moment, which),
             results.transcripts(comparison, against),
-            measures(comparison),
+            results.measures(comparison),
             _details(comparison),
             last._replace(which=which),
         ]

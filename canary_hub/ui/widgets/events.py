@@ -8,8 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..server.queue import runs_before
+from ..server.gradio_inside import queue_of, runs_before
+from .html import note
 from .quiet import QUIET
+from .templates import render
 
 LOOK_EVERY = 2.0
 """Seconds between two looks."""
@@ -25,8 +27,7 @@ def starting(buttons: int = 1) -> str:
 
     It fills a status line, switches off so many buttons, and switches on the one to stop with.
     """
-    line = '<div class="ch-status ch-busy ch-waits" role="status"><strong>Waiting for its turn</strong></div>'
-    return f"() => [{', '.join([json.dumps(line), *[OFF] * buttons, ON])}]"
+    return f"() => [{', '.join([json.dumps(render('waits.html')), *[OFF] * buttons, ON])}]"
 
 
 def ending(buttons: int = 1) -> str:
@@ -68,11 +69,11 @@ class Waiting:
             start(None, None, [self.timer], js=LOOK, **QUIET)
 
     def _look(self, waits: bool, request: gr.Request) -> tuple[object, object]:
-        before = runs_before(self.demo._queue, request.session_hash or "")
+        before = runs_before(queue_of(self.demo), request.session_hash or "")
         return gr.update(value=words(before), visible=bool(before)), gr.Timer(active=waits or before is not None)
 
 
 def words(before: int | None) -> str:
     """The line as HTML; "" for nobody before."""
     runs = "1 run comes" if before == 1 else f"{before} runs come"
-    return f'<p class="ch-note" role="status">Busy: {runs} before yours.</p>' if before else ""
+    return note(f"Busy: {runs} before yours.", announced=True) if before else ""

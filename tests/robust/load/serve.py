@@ -145,7 +145,7 @@ def load_test(
 
     Raises: HubError, also when the server does not start.
     """
-    specs = {f"load-{i + 1}": parse_lane(lane).spec(hub) for i, lane in enumerate(lanes or LANES)}
+    specs = {f"load-{i + 1}": hub.stack(parse_lane(lane)) for i, lane in enumerate(lanes or LANES)}
     dtypes = [parse_lane(lane).dtype for lane in lanes or LANES]
     progress("what the clips say, by each stack alone")
     clips, distinct = _clips(hub, specs, dtypes, audio, 2 * visitors, seed)
