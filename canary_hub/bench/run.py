@@ -114,9 +114,10 @@ def _random_weights(hub: Hub, spec: StackSpec, progress: Callable[[str], None]) 
     """Folders of a random checkpoint by role; the base LLM's own tokenizer where it is at hand."""
     from ..models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 
-    found = {checkpoint.ref: checkpoint for checkpoint in hub.assemble(spec).checkpoints}
+    builds = hub.assemble(spec).builds.values()
+    checkpoints = {role: checkpoint for build in builds for role, checkpoint in build.weights.items()}
     try:
-        config, llm = (found[spec.weights[role]] for role in (CHECKPOINT, BASE_LLM))
+        config, llm = checkpoints[CHECKPOINT], checkpoints[BASE_LLM]
     except KeyError as error:
         raise HubError(
             f"Random weights need a checkpoint in the Canary-Qwen layout, and stack {spec.name!r} reads none.",

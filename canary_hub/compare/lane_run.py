@@ -7,8 +7,10 @@ import time
 from collections.abc import Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from ..assembly import Assembly
 from ..audio.decode import Limits, load_audio
 from ..audio.waveform import Span, Waveform
 from ..errors import explain
@@ -73,6 +75,7 @@ class LaneRun:
         self.keys: dict[str, Hashable] = {}
         self.spans: list[Span] = []
         self._distances, self._shared = distances, shared
+        self._assembly: Assembly | None = None
         self._stack: Stack | None = None
         self._events: Iterator[RunEvent] | None = None
         self._started: LaneResult | None = None  # the result as far as it is known before the run
@@ -83,7 +86,8 @@ class LaneRun:
     def check(self, hub: Hub) -> Iterator[Event]:
         """Whether the lane can run at all, before any weight is read."""
         try:
-            hub.check(self.lane).require(str(self.lane))
+            self._assembly = hub.assemble(self.lane)
+            self._assembly.fit.require(str(self.lane))
         except Exception as error:
             yield self._fail(error)
 
@@ -93,8 +97,9 @@ class LaneRun:
         """Build the stack unless that is done, and prepare the run."""
         if self._stack is not None or self.outcome is not None:
             return
+        assert self._assembly is not None, "check comes first"
         try:
-            loading = in_background(lambda: hub.load(self.lane, dtype=self.lane.dtype or dtype, device=device))
+            loading = in_background(partial(hub.load, self._assembly, dtype=self.lane.dtype or dtype, device=device))
             began = time.monotonic()
             try:
                 yield LaneLoading(self.index)
