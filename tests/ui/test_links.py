@@ -14,7 +14,7 @@ from canary_hub.share.store import SharedResults
 from canary_hub.ui.compare.forms import LaneForm
 from canary_hub.ui.share.view import SharedView, body, heading
 from canary_hub.ui.widgets.picker import Picker, component_pickers, prompt_fields, stack_picker
-from canary_hub.ui.widgets.share_panel import made
+from canary_hub.ui.widgets.share_panel import created
 
 BAD = "<img src=x onerror=alert(1)>"
 
@@ -71,7 +71,7 @@ def test_a_shared_result_is_shown_as_text(tmp_path: Path) -> None:
     html = heading(found) + body(found)
     assert "<img" not in html
     assert "&lt;img" in html
-    assert f"result={saved.id}" in made(saved)
+    assert f"result={saved.id}" in created(saved)
     with gr.Blocks():
         view = SharedView(shared)
     assert "no shared result" in view.opened("../../etc")[1]

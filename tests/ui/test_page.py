@@ -15,11 +15,13 @@ from pydantic import Field
 
 from canary_hub import Hub
 from canary_hub.errors import HubError, OptionError, UnknownNameError, explain
+from canary_hub.run.figures import clock
 from canary_hub.run.result import Result, SegmentResult, StageRecord
 from canary_hub.specs import ComponentSpec, Contract, Options, Stage, WeightsRef
 from canary_hub.ui import build_demo
-from canary_hub.ui.widgets import html as results
+from canary_hub.ui.transcribe.html import segments, stages
 from canary_hub.ui.widgets import loading
+from canary_hub.ui.widgets.html import remark, status
 from canary_hub.ui.widgets.runs import Choice, Moment, transcribe
 
 
@@ -91,10 +93,10 @@ def test_everything_shown_is_escaped():
     records = [StageRecord("llm", BAD, 0.2, (1, 5), BAD)]
     moment = Moment("failed", BAD, BAD, warnings=(BAD,))
     for html in (
-        results.status(moment),
-        results.status(replace(moment, state="done", result=result)),
-        results.segments({0: segment}),
-        results.stages(replace(moment, result=result, records=tuple(records)), {BAD: BAD + '"'}),
+        status(moment),
+        status(replace(moment, state="done", result=result)),
+        segments({0: segment}),
+        stages(replace(moment, result=result, records=tuple(records)), {BAD: BAD + '"'}),
     ):
         assert "<img" not in html
 
@@ -109,12 +111,12 @@ def test_everything_shown_is_escaped():
     ],
 )
 def test_doubtful_segments_are_marked_with_the_reason(segment, said):
-    assert results.remark(segment) == said
+    assert remark(segment) == said
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0:00.0"), (59.96, "1:00.0"), (3723.4, "1:02:03.4")])
 def test_clock(value, text):
-    assert results.clock(value) == text
+    assert clock(value) == text
 
 
 class Colour(Enum):

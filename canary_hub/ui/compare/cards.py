@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -15,9 +14,10 @@ from ...hub import Hub
 from ...lanes import Lane
 from ...options import DTYPES
 from ...specs import Stage
-from ..widgets.picker import LABELS, fit_note, stack_note
+from ..widgets.picker import LABELS, fit, stack_note
 from ..widgets.quiet import PICKED, QUIET
 from ..widgets.runs import Choice
+from ..widgets.templates import render
 from .forms import PRESETS, PROMPT, PROMPT_AUDIO, LaneForm, known_options, numbered, preset
 
 
@@ -243,12 +243,13 @@ def note(hub: Hub, form: LaneForm) -> str:
     """Whether the lane can run; if it can, what its stack is."""
     try:
         lane = form.lane(hub)
-        spec = lane.spec(hub)
+        spec = hub.stack(lane)
     except HubError as error:
-        said = f"{escape(error.message)} {escape(error.hint)}".strip()
-        return f'<div class="ch-fit ch-failed" role="alert">{said}</div>'
-    fit = fit_note(hub, Choice(lane.stack, lane.components, lane.options, lane.segmenter))
-    return stack_note(hub, spec) if "ch-fits" in fit else fit
+        return render("compare/refused.html", problem=f"{error.message} {error.hint}".strip())
+    problems, warnings = fit(hub, Choice(lane.stack, lane.components, lane.options, lane.segmenter))
+    if problems or warnings:
+        return render("fit.html", problems=problems, warnings=warnings)
+    return stack_note(hub, spec)
 
 
 def hint(hub: Hub, form: LaneForm) -> str:
@@ -257,10 +258,4 @@ def hint(hub: Hub, form: LaneForm) -> str:
         known = known_options(hub, form.lane(hub))
     except HubError:
         return ""
-    if not known:
-        return '<p class="ch-note">These components have no options.</p>'
-    names = ", ".join(
-        f'<code title="{escape(meaning, quote=True)}">{escape(name)}={escape(default)}</code>'
-        for name, default, meaning in known
-    )
-    return f'<p class="ch-note ch-known"><span class="ch-quiet">Known:</span> {names}</p>'
+    return render("compare/known_options.html", options=known)

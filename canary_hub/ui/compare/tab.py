@@ -23,7 +23,6 @@ from . import html as results
 from .cards import Cards
 from .export import Export
 from .runs import CompareMoment, opened, run_lanes
-from .tables import measures
 
 IN_TURN, AT_ONCE = "One after another", "At once"
 
@@ -193,7 +192,7 @@ class CompareTab:
         return [
             results.status(moment),
             lanes,
-            measures(first) if first else "",
+            results.measures(first) if first else "",
             _details(first) if first else "",
             gr.update(choices=files, value=0 if files else None, visible=len(files) > 1),
             gr.update(value=results.FIRST, visible=any(c.reference is not None for c in moment.comparisons)),
@@ -230,7 +229,7 @@ class CompareTab:
         return [
             results.status(last.moment, which),
             results.transcripts(comparison, against),
-            measures(comparison),
+            results.measures(comparison),
             _details(comparison),
             last._replace(which=which),
         ]

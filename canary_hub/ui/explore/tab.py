@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from html import escape
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -14,10 +13,11 @@ from ...errors import HubError
 from ...explore.exploration import Exploration
 from ...explore.subject import Subject
 from ...hub import Hub
+from ...run.figures import seconds
 from ..server.gradio_inside import keep_file
 from ..server.queue import MODEL
 from ..widgets.events import Waiting, after, ending, starting
-from ..widgets.html import seconds, status
+from ..widgets.html import idle, note, status
 from ..widgets.quiet import PRIVATE, QUIET
 from ..widgets.runs import Moment
 from .html import shown
@@ -35,11 +35,8 @@ LESSONS = {
 }
 """Exploration -> its title, and what one learns."""
 
-IDLE = '<div class="ch-status ch-idle" role="status">Choose one of the five above.</div>'
-READY = (
-    '<div class="ch-status ch-idle" role="status">This one runs the model on a clip. It takes some seconds: '
-    "press Show.</div>"
-)
+IDLE = idle("Choose one of the five above.")
+READY = idle("This one runs the model on a clip. It takes some seconds: press Show.")
 KEPT = 12
 """So many results are kept for a visitor who goes back to them."""
 
@@ -84,7 +81,7 @@ class ExploreTab:
         lessons = [(f"{i}. {title}\n{learn}", name) for i, (name, (title, learn)) in enumerate(LESSONS.items(), 1)]
         self.which = gr.Radio(lessons, label="What to look at", elem_id="explore-which")
         with gr.Accordion("Listen to another clip", open=False, visible=False, elem_id="explore-clip") as self.clip:
-            gr.HTML('<p class="ch-note">Without one, the example is heard: digits, spoken by a synthetic voice.</p>')
+            gr.HTML(note("Without one, the example is heard: digits, spoken by a synthetic voice."))
             self.audio = gr.Audio(
                 sources=["upload", "microphone"],
                 type="filepath",
@@ -98,15 +95,14 @@ class ExploreTab:
         try:
             missing = Subject(self.hub, stack).missing
         except HubError as error:
-            return f'<p class="ch-note ch-warning">{escape(error.message)}</p>'
+            return note("", warning=error.message)
         if missing:
             how = (
                 "Its weights are not on this machine. What follows from its configuration is shown; nothing is fetched."
             )
         else:
             how = "Shown with its weights, which are on this machine."
-        note = escape(self.hub.registry.stack(stack).note)
-        return f'<p class="ch-note">{note} <span class="ch-quiet">{how}</span></p>'
+        return note(self.hub.registry.stack(stack).note, quiet=how)
 
     def _listen(self) -> None:
         """Wire it up; `_ended` sets the end of a run once more, as in transcribe.py."""

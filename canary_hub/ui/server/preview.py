@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..widgets.templates import render
 from .gradio_inside import META
 
 TITLE = "canary_hub"
 DESCRIPTION = "Try, take apart and compare speech-LLMs of the Canary-Qwen kind."
-_OURS = "".join(
-    f'<meta {kind}="{name}" content="{escape(content)}" />'
-    for kind, name, content in (
-        ("name", "description", DESCRIPTION),
-        ("property", "og:type", "website"),
-        ("property", "og:title", TITLE),
-        ("property", "og:description", DESCRIPTION),
-        ("name", "twitter:card", "summary"),
-    )
-).encode()
 
 
 class OwnPreview:
@@ -56,7 +46,8 @@ class OwnPreview:
 
 def tagged(html: bytes) -> bytes:
     """A page with our tags instead of gradio's."""
-    return META.sub(b"", html).replace(b"<head>", b"<head>" + _OURS, 1)
+    ours = render("page/preview.html", title=TITLE, description=DESCRIPTION)
+    return META.sub(b"", html).replace(b"<head>", b"<head>" + ours.encode(), 1)
 
 
 def _is_html(headers: Any) -> bool:

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -17,11 +16,12 @@ from ...pipeline import Stack
 from ...specs import Stage
 from ..server.queue import MODEL, full_queue
 from ..widgets.events import after, ending, starting
-from ..widgets.html import status
+from ..widgets.html import note, status
 from ..widgets.loading import load
 from ..widgets.picker import Picker
 from ..widgets.quiet import PRIVATE, QUIET
 from ..widgets.runs import Choice, Moment
+from ..widgets.templates import render
 from ..widgets.zerogpu import gpu
 
 SUMMARISE = "Summarise the following transcript in a few sentences."
@@ -93,10 +93,10 @@ class Ask:
         if self._can(stack, llm):
             words = "The stack's LLM answers, with its speech adapter switched off."
         elif not self.hub.registry.stack(stack).chat:
-            words = f"The LLM of stack {escape(stack)} learnt to transcribe only; pick a stack that can chat."
+            words = f"The LLM of stack {stack} learnt to transcribe only; pick a stack that can chat."
         else:
-            words = f"{escape(llm)} writes transcripts only; pick an LLM backend that answers text prompts."
-        return f'<p class="ch-note">{words}</p>'
+            words = f"{llm} writes transcripts only; pick an LLM backend that answers text prompts."
+        return note(words)
 
     def _follow(self, stack: str, llm: str) -> list[Any]:
         return [self._why(stack, llm), gr.update(visible=self._can(stack, llm))]
@@ -154,7 +154,7 @@ def answers(hub: Hub, choice: Choice, asked: str) -> Generator[str, None, None]:
             text = part.text
             yield show(text, part.note)
         if not text.strip():
-            yield '<p class="ch-note">The model wrote no answer.</p>'
+            yield note("The model wrote no answer.")
 
 
 def longer(stack: Stack) -> dict[str, int]:
@@ -163,20 +163,21 @@ def longer(stack: Stack) -> dict[str, int]:
     return {"max_new_tokens": ANSWER_TOKENS} if known else {}
 
 
-def show(answer: str, note: str | None = None) -> str:
+def show(answer: str, reason: str | None = None) -> str:
     """An answer as HTML: thinking text is folded away, everything else shown as it is.
 
     Args:
-        note: why it is not complete.
+        reason: why it is not complete.
     """
     found = re.match(r"\s*<think>(.*?)(?:</think>(.*)|$)", answer, re.DOTALL)
     thought, rest = (found[1].strip(), found[2]) if found else ("", answer)
-    html = '<div class="ch-answer" role="status" aria-live="polite">'
-    if thought:
-        label = "Thinking" if rest is None else "What it thought first"
-        html += f'<details class="ch-fold"><summary>{label}</summary><p>{escape(thought)}</p></details>'
-    mark = f'<p class="ch-warning">The answer was {escape(note)}.</p>' if note else ""
-    return f"{html}<p>{escape((rest or '').strip())}</p>{mark}</div>"
+    return render(
+        "transcribe/answer.html",
+        thought=thought,
+        label="Thinking" if rest is None else "What it thought first",
+        answer=(rest or "").strip(),
+        note=reason,
+    )
 
 
 def _busy(words: str) -> str:

@@ -15,8 +15,8 @@ from ...hub import Hub
 from ...share.store import SharedResults
 from ..server.gradio_inside import keep_file
 from ..server.queue import MODEL, full_queue
-from ..widgets import html as results
 from ..widgets.events import ENDING_WITH_AUDIO, Waiting, after, starting
+from ..widgets.html import idle, note, status
 from ..widgets.picker import Picker, component_pickers, prompt_fields, stack_picker
 from ..widgets.quiet import PRIVATE, QUIET
 from ..widgets.runs import Moment, transcribe
@@ -24,6 +24,7 @@ from ..widgets.share_panel import Share
 from .ask import Ask
 from .details import details
 from .downloads import Downloads
+from .html import segments, stages
 
 ON_SEEK = "element.addEventListener('click', (e) => e.target.closest('[data-seek]') && trigger('click'))"
 SEEK = "() => ({__type__: 'update', playback_position: window.canaryHub.seconds})"
@@ -34,7 +35,7 @@ EXAMPLE = Path(__file__).parents[2] / "clips" / "digits.flac"
 SENTENCE = EXAMPLE.with_name("sentence.flac")
 """A sentence, spoken by the same voice."""
 
-IDLE = '<div class="ch-status ch-idle" role="status">The transcript appears here.</div>'
+IDLE = idle("The transcript appears here.")
 
 
 def playable(clip: Path, audio: gr.Audio) -> str:
@@ -94,7 +95,7 @@ class TranscribeTab:
             elem_id="detailed",
         )
         with gr.Accordion("Prompt", open=False, elem_id="prompt"):
-            gr.HTML('<p class="ch-note">The audio always keeps its place between the two texts.</p>')
+            gr.HTML(note("The audio always keeps its place between the two texts."))
             prompt_fields(self.picker, first)
         with gr.Accordion("Components", open=False, elem_id="components"):
             component_pickers(self.picker, first)
@@ -178,10 +179,10 @@ class TranscribeTab:
         same = gr.skip()
         switched = before is None or before.state != moment.state
         return [
-            results.status(moment) if moment.state != "idle" else IDLE,
+            status(moment) if moment.state != "idle" else IDLE,
             same if before and before.text == moment.text else moment.text,
-            same if before and before.segments is moment.segments else results.segments(moment.segments),
-            results.stages(moment, self.titles) if switched else same,
+            same if before and before.segments is moment.segments else segments(moment.segments),
+            stages(moment, self.titles) if switched else same,
             gr.update(visible=False) if before is None and moment.result is None else same,
             details(moment.result.trace if moment.result else None) if switched else same,
         ]
@@ -199,7 +200,7 @@ class TranscribeTab:
         busy = full_queue(request) if last.moment.state != "busy" else None
         if busy is None:
             return self._ended(audio, last)
-        return [results.status(Moment("failed", busy)), *[gr.skip()] * 6]
+        return [status(Moment("failed", busy)), *[gr.skip()] * 6]
 
     def _new_audio(self, audio: str | None) -> list[Any]:
         return [*self._show(Moment(), None), Shown(audio, Moment())]

@@ -9,7 +9,9 @@ from typing import Any
 import gradio as gr
 
 from ..server.gradio_inside import queue_of, runs_before
+from .html import note
 from .quiet import QUIET
+from .templates import render
 
 LOOK_EVERY = 2.0
 """Seconds between two looks."""
@@ -25,8 +27,7 @@ def starting(buttons: int = 1) -> str:
 
     It fills a status line, switches off so many buttons, and switches on the one to stop with.
     """
-    line = '<div class="ch-status ch-busy ch-waits" role="status"><strong>Waiting for its turn</strong></div>'
-    return f"() => [{', '.join([json.dumps(line), *[OFF] * buttons, ON])}]"
+    return f"() => [{', '.join([json.dumps(render('waits.html')), *[OFF] * buttons, ON])}]"
 
 
 def ending(buttons: int = 1) -> str:
@@ -75,4 +76,4 @@ class Waiting:
 def words(before: int | None) -> str:
     """The line as HTML; "" for nobody before."""
     runs = "1 run comes" if before == 1 else f"{before} runs come"
-    return f'<p class="ch-note" role="status">Busy: {runs} before yours.</p>' if before else ""
+    return note(f"Busy: {runs} before yours.", announced=True) if before else ""

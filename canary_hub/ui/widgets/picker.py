@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -13,12 +12,13 @@ from ...errors import HubError, explain
 from ...hub import Hub
 from ...lanes import Lane
 from ...options import build_and_call
+from ...run.figures import size
 from ...specs import ComponentSpec, StackSpec, Stage
 from . import fields
-from .html import size
-from .loading import to_download
+from .html import note
 from .quiet import PICKED
 from .runs import Choice
+from .templates import render
 
 LABELS = {
     Stage.PREPROCESSOR: ("Preprocessor", "Waveform to log-mel features"),
@@ -123,7 +123,7 @@ class Picker:
 
     def show(self, lane: Lane) -> list[Any]:
         """Everything as a lane says. Raises: HubError for one that this hub does not know."""
-        spec = lane.spec(self.hub)
+        spec = self.hub.stack(lane)
         values = [
             gr.update(value=option.show(value))
             for panel in self.panels
@@ -227,29 +227,28 @@ def _written(value: str | float) -> str:
 def stack_note(hub: Hub, spec: StackSpec) -> str:
     """What a stack is for, and whether it has to be downloaded first."""
     try:
-        missing = to_download(hub, spec)
+        missing = hub.assemble(spec).missing
     except HubError as error:
-        return f'<p class="ch-note">{escape(spec.note)} <span class="ch-warning">{escape(error.message)}</span></p>'
+        return note(spec.note, warning=error.message)
     if missing:
         gib = sum(ref.gib or 0 for ref in missing)
         much = f"{size(gib * 2**30)}" if gib else "its weights"
         state = f"Not on this machine yet: the first run downloads {much}."
     else:
         state = "Ready on this machine."
-    return f'<p class="ch-note">{escape(spec.note)} <span class="ch-quiet">{escape(state)}</span></p>'
+    return note(spec.note, quiet=state)
 
 
 def fit_note(hub: Hub, choice: Choice) -> str:
     """Whether the five fit together, in words: problems, warnings, or that they do."""
+    problems, warnings = fit(hub, choice)
+    return render("fit.html", problems=problems, warnings=warnings)
+
+
+def fit(hub: Hub, choice: Choice) -> tuple[Sequence[str], Sequence[str]]:
+    """What keeps the five from running together, and what is to be known where they do."""
     try:
-        fit = hub.check(choice.spec(hub))
-        problems, warnings = fit.problems, fit.warnings
+        found = hub.check(choice.spec(hub))
     except Exception as error:
-        problems, warnings = (" ".join(explain(error)),), ()
-    if problems:
-        lines = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
-        return f'<div class="ch-fit ch-failed" role="alert"><strong>These do not fit:</strong><ul>{lines}</ul></div>'
-    if warnings:
-        lines = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
-        return f'<div class="ch-fit ch-warned" role="status"><strong>These run, but:</strong><ul>{lines}</ul></div>'
-    return '<div class="ch-fit ch-fits" role="status">These five fit together.</div>'
+        return (" ".join(explain(error)),), ()
+    return found.problems, found.warnings
