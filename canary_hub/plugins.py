@@ -11,7 +11,6 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
-import os
 import re
 import sys
 import time
@@ -30,7 +29,7 @@ from . import hookspecs
 from .errors import PluginError
 from .import_marks import importing
 from .run.checks import Patience, Worker
-from .specs import API_VERSION, ID_PATTERN, ComponentSpec, SegmenterSpec, StackSpec, Stage, WeightsRef
+from .specs import API_VERSION, ID_PATTERN, ComponentSpec, Contract, SegmenterSpec, StackSpec, Stage, WeightsRef
 
 if TYPE_CHECKING:
     import click
@@ -236,16 +235,6 @@ def discover(
     return found
 
 
-def default_plugins_dir() -> Path | None:
-    """`plugins/` beside app.py in a checkout; None when installed without one, or on a Space."""
-    if os.environ.get("CANARY_HUB_PLUGINS_DIR"):
-        return Path(os.environ["CANARY_HUB_PLUGINS_DIR"])
-    if os.environ.get("SPACE_ID"):
-        return None
-    root = Path(__file__).resolve().parents[1]
-    return root / "plugins" if (root / "app.py").is_file() and (root / "plugins").is_dir() else None
-
-
 def _candidates(plugins_dir: Path | None) -> Iterator[_Candidate]:
     from .version import __version__
 
@@ -325,6 +314,10 @@ def _raiser(error: Exception) -> Callable[[], Any]:
 def _check_component(spec: ComponentSpec) -> None:
     if not isinstance(spec.stage, Stage):
         raise PluginError(f"Component {spec.id!r} names no stage but {spec.stage!r}.")
+    if not (isinstance(spec.contract, Contract | str) or callable(spec.contract)):
+        raise PluginError(
+            f"The contract of component {spec.id!r} is {spec.contract!r}: give a Contract, a function or its name."
+        )
     targets = [spec.factory, spec.contract] if isinstance(spec.contract, str) else [spec.factory]
     _check_names("Component", spec.id, targets)
 

@@ -16,8 +16,7 @@ from .specs import Options
 if TYPE_CHECKING:
     import torch
 
-    from .audio.decode import Waveform
-    from .weights.tensors import Checkpoint
+    from .weights.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -73,20 +72,6 @@ class Step:
 
 RowStop = Callable[[int, Sequence[int]], bool]
 """Called with (row, its new ids so far); True stops that row."""
-
-
-@runtime_checkable
-class Segmenter(Protocol):
-    """Finds the pause at which long audio is cut.
-
-    It only proposes a place; the pieces are made from its answers (`segmentation.split_at_pauses`), so none can be
-    lost or be longer than the window. It may be called from several threads at once.
-    """
-
-    def __call__(self, wave: Waveform, first: int, last: int) -> int:
-        """The sample in [first, last] at which to cut `wave` (S,), 0 < first <= last < S: the piece before it ends
-        there, the next begins with it."""
-        ...
 
 
 @runtime_checkable

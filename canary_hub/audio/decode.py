@@ -14,22 +14,20 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from ..errors import AudioError
-from ..settings import positive
+from ..settings import number
 from .resample import Resampler
+from .waveform import Waveform, printable
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    Samples: TypeAlias = NDArray[np.float32]
-    Blocks: TypeAlias = Iterator[tuple[int, Samples]]  # (sample rate, (frames, channels)), rate constant
+    from .waveform import Blocks
 
 MIN_RATE, MAX_RATE = 1_000, 768_000
 """Sample rates in Hz outside this range are refused."""
@@ -64,25 +62,8 @@ class Limits:
 
         Raises `OptionError` for a value that is not a positive number.
         """
-        megabytes = positive("CANARY_HUB_MAX_FILE_MB", cls.max_bytes / 1e6)
-        return cls(int(megabytes * 1e6), positive("CANARY_HUB_MAX_SECONDS", cls.max_seconds))
-
-
-@dataclass(frozen=True, eq=False)
-class Waveform:
-    """Mono audio: `samples` (S,) float32 at `rate` Hz, and the printable `name` of where it came from.
-
-    Full scale is [-1, 1]; resampling or a float file can go slightly beyond and is not clipped.
-    """
-
-    samples: Samples
-    rate: int
-    name: str
-
-    @property
-    def seconds(self) -> float:
-        """Length in seconds."""
-        return len(self.samples) / self.rate
+        megabytes = number("CANARY_HUB_MAX_FILE_MB", cls.max_bytes / 1e6)
+        return cls(int(megabytes * 1e6), number("CANARY_HUB_MAX_SECONDS", cls.max_seconds))
 
 
 def load_audio(
@@ -133,12 +114,6 @@ def load_audio(
     except _Unreadable as problem:
         reason = str(problem) or "holds no audio that libsndfile or ffmpeg can read"
         raise AudioError(f"{name} {reason}.", _CONVERT) from None
-
-
-def printable(name: str) -> str:
-    """`name` with control, bidirectional and undecodable characters escaped, cut to 120 characters."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name[:500])
-    return shown if len(shown) <= 120 else f"{shown[:80]}...{shown[-37:]}"
 
 
 class _Unreadable(Exception):

@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..errors import OptionError, PluginError
 from ..specs import ENERGY
+from .waveform import Span
 
 if TYPE_CHECKING:
-    from ..stages import Segmenter
-    from .decode import Samples, Waveform
+    from .waveform import Samples, Waveform
 
 SILENCE_DBFS = -60.0
 """Below this level (half the peak-to-peak swing, full scale is 0 dBFS) samples count as silent."""
 
 
-@dataclass(frozen=True)
-class Span:
-    """A stretch of a waveform: samples `first` up to, not including, `stop`, at `rate` Hz."""
+@runtime_checkable
+class Segmenter(Protocol):
+    """Finds the pause at which long audio is cut.
 
-    first: int
-    stop: int
-    rate: int
+    It only proposes a place; `split_at_pauses` makes the pieces from its answers, so that none can be lost or be
+    longer than the window. It may be called from several threads at once.
+    """
 
-    @property
-    def start(self) -> float:
-        """Start in seconds."""
-        return self.first / self.rate
-
-    @property
-    def end(self) -> float:
-        """End in seconds."""
-        return self.stop / self.rate
-
-    def of(self, wave: Waveform) -> Samples:
-        """The span's samples (stop - first,): a view into `wave`."""
-        return wave.samples[self.first : self.stop]
+    def __call__(self, wave: Waveform, first: int, last: int) -> int:
+        """The sample in [first, last] at which to cut `wave` (S,), 0 < first <= last < S: the piece before it ends
+        there, the next begins with it."""
+        ...
 
 
 def is_silent(samples: Samples) -> bool:
@@ -76,6 +66,11 @@ def quietest(wave: Waveform, first: int, last: int) -> int:
     earlier = np.flatnonzero(~low[:stop])
     start = int(earlier[-1]) + 1 if len(earlier) else 0
     return min(last, first + (start + stop) * hop // 2)
+
+
+def build() -> Segmenter:
+    """Factory of canary/energy, which holds nothing: the function itself."""
+    return quietest
 
 
 def split_at_pauses(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .decode import Samples
+    from .waveform import Samples
 
 FINEST = 50_000
 """Longest period of the filter, in samples of the faster rate: about a million taps. Every rate in use needs less

@@ -29,8 +29,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ..atomic import save
-from ..audio.decode import Waveform, load_audio
+from ..audio.decode import load_audio
 from ..audio.pauses import split_at_pauses
+from ..audio.waveform import Waveform
 from ..errors import HubError
 from ..lanes import parse_lane
 from .visitors import Asked, Clip, Manner, Visitor

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..atomic import save
-from ..audio.decode import Limits, printable
+from ..audio.decode import Limits
+from ..audio.waveform import printable
 from ..errors import HubError
 from ..run.formats import FORMATS, PER_FILE, render
 from .choices import chosen_stack, hub_of, load_options, plugin_choice, stack_options
@@ -22,7 +23,7 @@ from .resume import Partial
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..audio.decode import Waveform
+    from ..audio.waveform import Waveform
     from ..pipeline import Stack
     from ..run.events import Event
     from ..run.result import Result
@@ -101,7 +102,7 @@ def transcribe(
     if output is not None and details is None:
         from ..evaluate.identity import identity as identity_of
 
-        identity = identity_of(hub, spec, given["dtype"] or spec.dtype, given["device"], read_weights=False)
+        identity = identity_of(hub, spec, given["dtype"] or spec.dtype, given["device"])
     inputs = list(_inputs(files, output, format, identity, resume))
     failed: list[_Input] = []
     results: list[Result] = []

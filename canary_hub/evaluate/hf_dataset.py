@@ -9,7 +9,7 @@ from typing import Any
 
 from ..compare.scoring import normalised
 from ..errors import HubError
-from .manifest import AUDIO_FIELDS, TEXT_FIELDS, Manifest, Utterance, first_field, header_seconds, one_line
+from .utterance import AUDIO_FIELDS, TEXT_FIELDS, Manifest, Utterance, first_field, header_seconds, one_line
 
 WINDOW = 256
 """Rows read ahead, so that batches can be made of like lengths: some 100 MB of compressed speech."""

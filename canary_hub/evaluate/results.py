@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HubError
-from .manifest import Utterance
+from .utterance import Utterance
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from ..lanes import Lane
 from ..options import check_dtype
 from ..specs import StackSpec
 from .identity import file_name, identity
-from .manifest import Manifest, Utterance
 from .report import Report, compare, lane_report
 from .results import ResultsFile, Row, superseded
+from .utterance import Manifest, Utterance
 
 if TYPE_CHECKING:
-    from ..audio.decode import Waveform
+    from ..audio.waveform import Waveform
     from ..pipeline import Stack
 
 

@@ -1,14 +1,14 @@
-"""Exploration `qwen`: what the language model is made of, from its config.json alone."""
+"""Exploration `structure`: what the language model is made of, from its config.json alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ..errors import HubError
 from ..specs import StackSpec
-from .found import Found
+from .exploration import Exploration
+from .layout import empty_llm
 from .subject import Subject
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Qwen(Found):
+class Structure(Exploration):
     """The language model. `parameters` counts tied weights once; `rope_theta` is the rotary base."""
 
-    exploration: ClassVar[str] = "qwen"
+    exploration: ClassVar[str] = "structure"
 
     architecture: str
     vocab_size: int
@@ -92,7 +92,7 @@ class Qwen(Found):
     cache: Cache
 
 
-def explore(hub: Hub, stack: str | StackSpec, *, dtype: str | None = None, device: str | None = None) -> Qwen:
+def explore(hub: Hub, stack: str | StackSpec, *, dtype: str | None = None, device: str | None = None) -> Structure:
     """Build the stack's LLM on the meta device and look at it; no weights are read.
 
     Raises: HubError when its config describes no model that transformers knows.
@@ -110,7 +110,7 @@ def explore(hub: Hub, stack: str | StackSpec, *, dtype: str | None = None, devic
     head_dim = int(getattr(read, "head_dim", None) or read.hidden_size // heads)
     per_head = 2 * layers * head_dim * getattr(torch, subject.dtype).itemsize
     modules = tuple(_walk(model, "", 0, 1, parameters, owners))
-    return Qwen(
+    return Structure(
         stack=subject.spec.name,
         limits=subject.assumed,
         architecture=type(model).__name__,
@@ -131,24 +131,6 @@ def explore(hub: Hub, stack: str | StackSpec, *, dtype: str | None = None, devic
         parts=_parts(parameters),
         cache=Cache(subject.dtype, per_head * kv_heads, per_head * heads),
     )
-
-
-def empty_llm(config: Mapping[str, Any]) -> Any:
-    """The transformers module that a config.json describes, on the meta device.
-
-    Raises: HubError.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
-    except Exception as error:  # whatever a config can do to a constructor
-        raise HubError(
-            f"transformers cannot build the language model from its config.json: {error}.",
-            "The config must be that of a causal language model that the installed transformers knows.",
-        ) from error
 
 
 def _owners(model: torch.nn.Module) -> dict[int, str]:

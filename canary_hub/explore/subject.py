@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HubError
-from ..models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
+from ..models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 from ..models.families.family import Family
 from ..options import check_dtype
 from ..specs import StackSpec, Stage
 from ..stages import Build
+from ..weights.checkpoint import Checkpoint
 from ..weights.headers import File, Tensor, read_headers
-from ..weights.tensors import Checkpoint
-from .composite import CompositeLayout, family_of
-from .layout import Layout, PublishedLayout
+from .layout import CompositeLayout, Layout, PublishedLayout, family_of
 
 if TYPE_CHECKING:
     import torch
 
-    from ..audio.decode import Waveform
+    from ..audio.waveform import Waveform
     from ..hub import Hub
     from ..pipeline import Stack
 

@@ -16,7 +16,7 @@ from ..hub import Hub
 from ..run.injection import inject
 from ..specs import ComponentSpec, Contract, Port, Stage, WeightsRef
 from ..stages import AudioSlot, Build, Text
-from ..weights.tensors import Checkpoint
+from ..weights.checkpoint import Checkpoint
 
 SIZES = {"audio": (0, 16000.0), "features": (128, 100.0), "hidden": (64, 12.5), "embeds": (64, 12.5)}
 """Kind -> dim and rate of the clips that a component is fed whose contract accepts any."""
@@ -48,7 +48,8 @@ class Subject:
         """Fixed, or from options and configs."""
         if isinstance(self.spec.contract, Contract):
             return self.spec.contract
-        contract = imported(self.spec.contract)(self.given)
+        function = imported(self.spec.contract) if isinstance(self.spec.contract, str) else self.spec.contract
+        contract = function(self.given)
         assert isinstance(contract, Contract), f"{self.spec.contract} returned {contract!r}, not a Contract"
         return contract
 

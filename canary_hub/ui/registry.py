@@ -10,7 +10,7 @@ import gradio as gr
 from ..contracts import describe
 from ..errors import HubError
 from ..hub import Hub
-from ..specs import ComponentSpec, StackSpec, Stage
+from ..specs import ComponentSpec, Contract, StackSpec, Stage
 from .widgets.picker import LABELS, fit
 from .widgets.runs import Choice
 from .widgets.templates import render
@@ -52,7 +52,7 @@ def _component(hub: Hub, part: ComponentSpec) -> dict[str, Any]:
     """A component with its options, and what it accepts and produces where nothing is fetched to find out."""
     known = [ref for ref in part.weights.values() if ref is not None and (ref.path or ref.config)]
     contract, problem = None, ""
-    if not isinstance(part.contract, str) or len(known) == len(part.weights):
+    if isinstance(part.contract, Contract) or len(known) == len(part.weights):
         try:
             found = hub.contract(part)
             contract = {side: [describe(port) for port in getattr(found, side)] for side in ("accepts", "produces")}

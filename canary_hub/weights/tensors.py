@@ -1,4 +1,4 @@
-"""From a `WeightsRef` to files, and from safetensors files into modules, every tensor accounted for.
+"""From safetensors files into modules, every tensor accounted for.
 
 Safetensors only: a pickle checkpoint can run code when it is read, so it is refused by name.
 """
@@ -8,13 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WeightsError
-from ..specs import WeightsRef
 
 if TYPE_CHECKING:
     import torch
@@ -27,109 +24,6 @@ MAX_JSON = 50_000_000
 """Bytes of the largest config or index that is read; published ones have up to a few million."""
 
 MAX_NAMES = 6  # how many tensor names an error lists before it counts the rest
-
-Resolver = Callable[[WeightsRef], "Path | None"]
-
-
-class Checkpoint:
-    """The files behind one `WeightsRef`; nothing is read or fetched before it is asked for.
-
-    Looked up in order: the resolvers (plugin hooks: an offline folder, a mirror), the ref's own
-    path, the Hugging Face cache, then the Hub.
-    """
-
-    def __init__(self, ref: WeightsRef, resolvers: Iterable[Resolver] = ()) -> None:
-        self.ref = ref
-        self._resolvers = tuple(resolvers)
-
-    def with_files(self, files: tuple[str, ...]) -> Checkpoint:
-        """The same repository or folder, asked for other files, looked up in the same places."""
-        return Checkpoint(replace(self.ref, files=files, gib=None), self._resolvers)
-
-    @property
-    def name(self) -> str:
-        """A short name for messages and provenance tags."""
-        return self.ref.name
-
-    @cached_property
-    def _local(self) -> Path | None:
-        for resolve in self._resolvers:
-            found = resolve(self.ref)
-            if found is not None:
-                return Path(found)
-        if self.ref.path is None:
-            return None
-        if not self.ref.path.is_dir():
-            raise WeightsError(
-                f"No folder {str(self.ref.path)!r} to read weights from.",
-                "Give the folder that holds config.json and model.safetensors.",
-            )
-        return self.ref.path
-
-    def _cached(self, name: str) -> Path | None:
-        from huggingface_hub import try_to_load_from_cache
-
-        assert self.ref.repo is not None
-        found = try_to_load_from_cache(self.ref.repo, name, revision=self.ref.revision)
-        return Path(found) if isinstance(found, str) else None
-
-    @property
-    def available(self) -> bool:
-        """Whether loading needs no download."""
-        if self._local is not None:
-            return True
-        if "*.safetensors" not in self.ref.files:
-            return all(self._cached(name) is not None for name in ("config.json", *self.ref.files))
-        if self._cached("config.json") is None:
-            return False
-        if self._cached("model.safetensors") is not None:
-            return True
-        index = self._cached("model.safetensors.index.json")
-        if index is None:
-            return False
-        return all(self._cached(name) is not None for name in _weight_map(index).values())
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """config.json as a dict: local, cached, the copy a plugin ships, or else fetched.
-
-        Raises: WeightsError when it is missing or not JSON.
-        """
-        return _read_json(self._file("config.json", shipped=self.ref.config))
-
-    def file(self, name: str) -> Path:
-        """The path of one file, fetched when it has to be.
-
-        Raises: WeightsError.
-        """
-        return self._file(name)
-
-    def _file(self, name: str, shipped: Path | None = None) -> Path:
-        if self._local is not None:
-            path = self._local / name
-            if not path.is_file():
-                raise WeightsError(
-                    f"{name} is missing in {str(self._local)!r}.",
-                    "The folder must hold what the published repository holds.",
-                )
-            return path
-        path_or_none = self._cached(name) or shipped
-        return path_or_none if path_or_none is not None else self.folder() / name
-
-    def folder(self) -> Path:
-        """The folder with all files of the ref, downloaded with progress when needed.
-
-        Raises: WeightsError that tells offline, wrong repository, gated and disk full apart.
-        """
-        if self._local is not None:
-            return self._local
-        from .download import snapshot
-
-        return snapshot(self.ref)
-
-    def tensors(self) -> TensorFiles:
-        """The safetensors files of the checkpoint, opened and mapped."""
-        return TensorFiles(self.folder())
 
 
 class TensorFiles(Mapping[str, tuple[int, ...]]):
@@ -145,10 +39,10 @@ class TensorFiles(Mapping[str, tuple[int, ...]]):
         self.folder = folder
         index = folder / "model.safetensors.index.json"
         if index.is_file():
-            weight_map = _weight_map(index)
-            names = sorted(set(weight_map.values()))
+            listed = weight_map(index)
+            names = sorted(set(listed.values()))
         else:
-            weight_map = None
+            listed = {}
             names = ["model.safetensors"]
         self._where: dict[str, Any] = {}
         for name in names:
@@ -164,7 +58,7 @@ class TensorFiles(Mapping[str, tuple[int, ...]]):
                 ) from error
             names_in_shard: list[str] = shard.keys()  # type: ignore[no-untyped-call, unused-ignore]
             self._where.update(dict.fromkeys(names_in_shard, shard))
-        if weight_map is not None and (gone := sorted(set(weight_map) - set(self._where))):
+        if gone := sorted(set(listed) - set(self._where)):
             raise WeightsError(f"The shards lack {_some(gone)}, which {index.name} lists.", "Fetch it again.")
 
     def _nothing_there(self, name: str) -> tuple[str, str]:
@@ -270,7 +164,8 @@ def parameter_count(module: torch.nn.Module) -> int:
     return sum({p.data_ptr(): p.numel() for p in module.parameters()}.values())
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises: WeightsError for anything else, and beyond `MAX_JSON`."""
     try:
         if path.stat().st_size > MAX_JSON:
             raise ValueError(f"it has more than {MAX_JSON:,} bytes")
@@ -282,21 +177,21 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _weight_map(index: Path) -> dict[str, str]:
+def weight_map(index: Path) -> dict[str, str]:
     """Tensor name -> shard, of a model.safetensors.index.json; each shard a file beside it.
 
     Raises: WeightsError for names that lead out of the folder, and for files of another kind.
     """
-    weight_map = _read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict):
+    shards = read_json(index).get("weight_map")
+    if not isinstance(shards, dict):
         raise WeightsError(f"{str(index)!r} has no weight_map.", "Download the file again.")
-    for shard in weight_map.values():
+    for shard in shards.values():
         if not isinstance(shard, str) or not re.fullmatch(r"[^/\\:\0]+\.safetensors", shard):
             raise WeightsError(
                 f"{str(index)!r} names {shard!r:.80}, no safetensors file beside it.",
                 "Pickle files and other folders are never opened: convert or download the checkpoint again.",
             )
-    return weight_map
+    return shards
 
 
 def _some(names: list[str]) -> str:

@@ -15,10 +15,11 @@ import pytest
 import soundfile
 from scipy.signal import resample_poly
 
-from canary_hub.audio.decode import Limits, Waveform, load_audio
-from canary_hub.audio.decode import decode as audio
+from canary_hub.audio import decode
+from canary_hub.audio.decode import Limits, load_audio
 from canary_hub.audio.pauses import is_silent, split_at_pauses
 from canary_hub.audio.resample import Resampler
+from canary_hub.audio.waveform import Waveform
 from canary_hub.errors import AudioError, HubError, OptionError
 
 ORACLE = Path(__file__).parents[1] / "oracle" / "set_a"
@@ -117,7 +118,7 @@ def test_arrays_are_resampled_like_files(tmp_path: Path) -> None:
 def test_several_blocks_join_without_a_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "a.wav", np.stack([noise(50_000)] * 2, axis=1), 44100, subtype="FLOAT")
     whole = load_audio(tmp_path / "a.wav").samples
-    monkeypatch.setattr(audio, "_BLOCK_VALUES", 6000)
+    monkeypatch.setattr(decode, "_BLOCK_VALUES", 6000)
     assert np.abs(load_audio(tmp_path / "a.wav").samples - whole).max() < 1e-6
 
 
@@ -341,7 +342,7 @@ def test_too_many_bytes_and_too_many_seconds(tmp_path: Path) -> None:
 
 def test_decoding_stops_at_the_limit_instead_of_reading_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "a.wav", noise(100_000), RATE)
-    monkeypatch.setattr(audio, "_BLOCK_VALUES", 2000)
+    monkeypatch.setattr(decode, "_BLOCK_VALUES", 2000)
     seen = []
     feed = Resampler.feed
     monkeypatch.setattr(Resampler, "feed", lambda self, part: seen.append(len(part)) or feed(self, part))
@@ -351,7 +352,7 @@ def test_decoding_stops_at_the_limit_instead_of_reading_on(tmp_path: Path, monke
 
 def test_decoding_that_takes_forever_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "slow.wav", noise(1000), RATE)
-    monkeypatch.setattr(audio, "DECODE_SECONDS", -1.0)
+    monkeypatch.setattr(decode, "DECODE_SECONDS", -1.0)
     refused(tmp_path / "slow.wav", "slow.wav", "took longer")
 
 
@@ -361,7 +362,7 @@ def test_an_ffmpeg_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.Monk
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(audio, "DECODE_SECONDS", 0.5)
+    monkeypatch.setattr(decode, "DECODE_SECONDS", 0.5)
     (tmp_path / "a.webm").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(100))
     threads, started = threading.active_count(), time.monotonic()
     refused(tmp_path / "a.webm", "a.webm", "took longer")

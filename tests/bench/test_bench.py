@@ -18,7 +18,7 @@ from canary_hub.models.canary_qwen.layout import checkpoint_shapes
 from canary_hub.models.canary_qwen.options import Qwen3Call
 from canary_hub.specs import Stage
 
-SET_A = Path(__file__).parent / "oracle" / "set_a"
+SET_A = Path(__file__).parents[1] / "oracle" / "set_a"
 PUBLISHED = Path(__file__).parents[2] / "canary_hub" / "models" / "canary_qwen" / "published"
 
 
@@ -44,7 +44,7 @@ def small_hub(tmp_path, monkeypatch) -> Hub:
     plugin.write_text(
         f"""
 from pathlib import Path
-from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT, COMPONENTS
+from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT, COMPONENTS
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import StackSpec, WeightsRef
 

@@ -23,7 +23,8 @@ from conftest import ROOT
 from markdown_it import MarkdownIt
 
 from canary_hub import Hub, HubError, SegmentDone, StageDone, Token
-from canary_hub.audio.decode import Waveform, load_audio
+from canary_hub.audio.decode import load_audio
+from canary_hub.audio.waveform import Waveform
 from canary_hub.cli import main
 from canary_hub.compare import (
     Comparison,

@@ -20,7 +20,7 @@ import pytest
 from api_server import served
 
 from canary_hub import Hub
-from canary_hub.audio.decode import printable
+from canary_hub.audio.waveform import printable
 from canary_hub.errors import HubError
 from canary_hub.pipeline import Stack
 from canary_hub.ui.widgets import html as results

@@ -26,7 +26,7 @@ from hub_server import ME, TOKEN, HubServer
 from hub_server import Space as Repository
 
 from canary_hub import Hub, Result, SegmentResult
-from canary_hub.audio.decode import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.errors import HubError
 
 TESTS = Path(__file__).parents[1]
@@ -776,7 +776,7 @@ def model_site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]
 @linux
 def test_a_killed_download_is_fetched_anew(model_site: Any, tally: Tally) -> None:
     from canary_hub.specs import WeightsRef
-    from canary_hub.weights.tensors import Checkpoint
+    from canary_hub.weights.checkpoint import Checkpoint
 
     ref = WeightsRef("ann/model", "a" * 40)
     child = os.fork()
@@ -802,7 +802,7 @@ def test_a_killed_download_is_fetched_anew(model_site: Any, tally: Tally) -> Non
 @pytest.mark.parametrize("mood", ["cut", "garbage", 429, 500, 503])
 def test_a_hub_that_fails_is_one_sentence(model_site: Any, mood: Any, tally: Tally) -> None:
     from canary_hub.specs import WeightsRef
-    from canary_hub.weights.tensors import Checkpoint
+    from canary_hub.weights.checkpoint import Checkpoint
 
     ref = WeightsRef("ann/model", "a" * 40)
     model_site.mood = mood

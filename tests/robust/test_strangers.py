@@ -202,7 +202,7 @@ def test_a_refusing_hub_is_told_without_the_token(monkeypatch: pytest.MonkeyPatc
     from canary_hub.space import push
     from canary_hub.space.staging import Staged
     from canary_hub.specs import WeightsRef
-    from canary_hub.weights.download import snapshot
+    from canary_hub.weights.checkpoint import snapshot
 
     site = HubServer()
     monkeypatch.setenv("HF_TOKEN", SECRET)

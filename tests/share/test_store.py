@@ -13,7 +13,7 @@ import soundfile
 from hub_server import ME, TOKEN, HubServer, Space
 
 from canary_hub import Hub, Result, SegmentResult
-from canary_hub.audio.decode import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.errors import HubError
 from canary_hub.run.events import Done
 from canary_hub.share.store import SharedResults

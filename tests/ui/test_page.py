@@ -182,7 +182,7 @@ def test_what_has_arrived_needs_no_room_on_the_disk(tmp_path, monkeypatch):
     """A stack that is here loads from a full disk, and an interrupted download wants room for the rest alone."""
     from huggingface_hub import constants
 
-    from canary_hub.weights.download import _check_room
+    from canary_hub.weights.checkpoint import _check_room
 
     monkeypatch.setattr("shutil.disk_usage", lambda path: types.SimpleNamespace(free=2**20))
     ref = WeightsRef(repo="owner/model", gib=3 / 1024)

@@ -21,7 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from canary_hub.errors import WeightsError
 from canary_hub.specs import WeightsRef
-from canary_hub.weights.download import snapshot
+from canary_hub.weights.checkpoint import snapshot
 
 REVISION = "a" * 40
 REPOS = {
@@ -95,7 +95,7 @@ def transcribe(home: Path, **environment: str) -> subprocess.CompletedProcess[st
     plugins.mkdir(parents=True, exist_ok=True)
     (plugins / "pinned.py").write_text(
         "from dataclasses import replace\n"
-        "from canary_hub.models import canary_qwen as c\n"
+        "from canary_hub.models.canary_qwen import plugin as c\n"
         "from canary_hub.hookspecs import hookimpl\n"
         "@hookimpl\n"
         "def canary_stacks():\n"

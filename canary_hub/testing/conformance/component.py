@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from ...audio.decode import Waveform
+from ...audio.waveform import Waveform
 from ...errors import HubError, WeightsError
 from ...specs import ID_PATTERN, Stage, WeightsRef
 from ..fixtures import hub_with

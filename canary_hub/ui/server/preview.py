@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..widgets.templates import render
+from .gradio_inside import META
 
 TITLE = "canary_hub"
 DESCRIPTION = "Try, take apart and compare speech-LLMs of the Canary-Qwen kind."
-_THEIRS = re.compile(rb'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>')
 
 
 class OwnPreview:
-    """ASGI middleware that exchanges these tags in the page's own HTML (gradio 6.31 has them in its template)."""
+    """ASGI middleware that exchanges these tags in the page's own HTML."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -48,7 +47,7 @@ class OwnPreview:
 def tagged(html: bytes) -> bytes:
     """A page with our tags instead of gradio's."""
     ours = render("page/preview.html", title=TITLE, description=DESCRIPTION)
-    return _THEIRS.sub(b"", html).replace(b"<head>", b"<head>" + ours.encode(), 1)
+    return META.sub(b"", html).replace(b"<head>", b"<head>" + ours.encode(), 1)
 
 
 def _is_html(headers: Any) -> bool:

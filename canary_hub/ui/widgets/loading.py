@@ -11,7 +11,7 @@ from ...hub import Hub
 from ...pipeline import Stack
 from ...run.background import in_background
 from ...specs import StackSpec, WeightsRef
-from ...weights.download import downloaded_bytes
+from ...weights.checkpoint import downloaded_bytes
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at a download."""

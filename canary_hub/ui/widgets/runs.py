@@ -9,7 +9,8 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ...audio.decode import Limits, Waveform, load_audio
+from ...audio.decode import Limits, load_audio
+from ...audio.waveform import Waveform
 from ...errors import HubError, explain
 from ...hub import Hub
 from ...pipeline import Stack

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GraniteSpeechConfig, GraniteSpeechForConditionalGeneration
 
 from canary_hub import Hub
-from canary_hub.audio.decode import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.errors import WeightsError
 from canary_hub.pipeline import Stack
 from canary_hub.specs import Stage

@@ -24,7 +24,7 @@ from canary_hub.specs import Options, Stage, WeightsRef
 from canary_hub.stages import Build, Step
 from canary_hub.testing import EncoderConformance, LLMConformance
 from canary_hub.testing.subject import Subject, held_bytes
-from canary_hub.weights.tensors import Checkpoint
+from canary_hub.weights.checkpoint import Checkpoint
 
 FOLDERS = {"canary": ORACLE / "checkpoint", "canary-llm": ORACLE / "llm"}
 SPEECH = ORACLE / "audio" / "slice1p3.wav"

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from canary_hub import Hub
-from canary_hub.audio.decode import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.compare import Comparison, LaneResult, compare
 from canary_hub.errors import WeightsError
 from canary_hub.lanes import parse_lane

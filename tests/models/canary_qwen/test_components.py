@@ -16,7 +16,7 @@ from conftest import ORACLE, SHARED
 from torch.nn.utils.rnn import pad_sequence
 
 from canary_hub import Hub
-from canary_hub.audio.decode import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.errors import OptionError, WeightsError
 from canary_hub.models.canary_qwen.log_mel_denoised import spectral_gate
 from canary_hub.models.canary_qwen.options import MAX_TERM, MAX_TERMS, DenoiseLogMelBuild
@@ -25,13 +25,13 @@ from canary_hub.models.causal_lm.chat_tokenizer import ChatTokenizer
 from canary_hub.options import validate
 from canary_hub.specs import ComponentSpec, Contract, StackSpec, Stage
 from canary_hub.stages import AudioSlot, Build, Text
-from canary_hub.weights.tensors import Checkpoint
+from canary_hub.weights.checkpoint import Checkpoint
 
 RATE = 16000
 SLOT = "<|audioplaceholder|>"
 REAL = SHARED / "oracle" / "qwen3-tokenizer"
 STRENGTH = DenoiseLogMelBuild().strength
-DIGITS = Path(__file__).parent / "digits"
+DIGITS = Path(__file__).parents[2] / "digits"
 SPECS = {spec.id: spec for spec in canary_components()}
 
 

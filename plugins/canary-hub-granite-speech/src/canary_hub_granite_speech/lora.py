@@ -12,7 +12,7 @@ from safetensors import safe_open
 from canary_hub.errors import WeightsError
 from canary_hub.models.families.parts import read_json, todays_name
 from canary_hub.stages import Build
-from canary_hub.weights.tensors import Checkpoint
+from canary_hub.weights.checkpoint import Checkpoint
 
 from .family import FAMILY, ROLE
 
