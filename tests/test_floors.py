@@ -46,7 +46,7 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 
 WORDS = {"specs", "stages", "contracts", "options", "errors", "hookspecs", "settings", "lanes", "atomic", "version"}
 ROOMS = {"audio", "weights", "run"}
-HUB = WORDS | ROOMS | {"models", "pipeline", "plugins", "registry", "hub"}
+HUB = WORDS | ROOMS | {"models", "assembly", "pipeline", "plugins", "registry", "hub"}
 FEATURES = {"compare", "evaluate", "explore", "bench", "share", "space"}
 TAB = HUB | FEATURES | {"ui.widgets", "ui.server"}
 TABS = {"ui.transcribe", "ui.compare", "ui.explore", "ui.registry"}
@@ -54,9 +54,10 @@ KNOWS = {  # a part of the package (`part_of`) -> the parts that it may import b
     **dict.fromkeys(WORDS, WORDS),
     **dict.fromkeys(("audio", "weights"), WORDS),
     **dict.fromkeys(("models", "run"), WORDS | {"audio", "weights"}),
-    **dict.fromkeys(("pipeline", "plugins"), WORDS | ROOMS),
+    **dict.fromkeys(("assembly", "plugins"), WORDS | ROOMS),
+    "pipeline": WORDS | ROOMS | {"assembly"},
     "registry": WORDS | ROOMS | {"plugins"},
-    "hub": WORDS | ROOMS | {"pipeline", "plugins", "registry"},
+    "hub": WORDS | ROOMS | {"assembly", "pipeline", "plugins", "registry"},
     "": HUB,  # canary_hub/__init__.py: what `import canary_hub` offers
     **dict.fromkeys(FEATURES, HUB),
     **dict.fromkeys(("evaluate", "share"), HUB | {"compare"}),

@@ -132,7 +132,7 @@ def test_any_line_is_a_lane_or_refused(hub: Hub, line: str) -> None:
     with contextlib.suppress(HubError):
         lane = parse_lane(line)
         assert parse_lane(str(lane)) == lane
-        lane.spec(hub)
+        hub.stack(lane)
 
 
 # --- options ---

@@ -5,8 +5,7 @@ without downloading it. Every run is a process of its own, so that imports,
 loading and peak memory are what a fresh start sees.
 """
 
-from .report import UNITS, Agreement, Measures, Report
+from .report import UNITS, Agreement, BenchReport, Measures
 from .run import bench
-from .serve import ServeReport, bench_serve
 
-__all__ = ["UNITS", "Agreement", "Measures", "Report", "ServeReport", "bench", "bench_serve"]
+__all__ = ["UNITS", "Agreement", "BenchReport", "Measures", "bench"]

@@ -63,7 +63,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Report:
+class BenchReport:
     """A benchmark: what ran, where, the single runs and their median.
 
     audio_seconds, batch: length of a clip, and how many equal ones ran together.

@@ -19,7 +19,7 @@ from .choices import hub_of, load_options, plugin_choice, plugin_options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..evaluate import Progress, Report
+    from ..evaluate import EvalReport, Progress
 
 QUIET_SECONDS = 30.0
 """How often progress is told where stderr is no terminal."""
@@ -61,7 +61,7 @@ def eval(
     """
     from rich.console import Console
 
-    from ..evaluate import Report, evaluate, open_manifest
+    from ..evaluate import EvalReport, evaluate, open_manifest
 
     lanes = [parse_lane(text) for text in stacks or (default_stack(),)]
     hub = hub_of(ctx, **plugin_choice(given))
@@ -69,7 +69,7 @@ def eval(
     report = None
     with _Told(Console(stderr=True)) as told:
         for step in evaluate(hub, open_manifest(manifest, limit), lanes, out, **given):
-            if isinstance(step, Report):
+            if isinstance(step, EvalReport):
                 report = step
             else:
                 told(step)
@@ -139,7 +139,7 @@ class _Told:
             click.echo(f"{step.lane}: {done}{about}", err=True)
 
 
-def _show(report: Report) -> None:
+def _show(report: EvalReport) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -159,7 +159,7 @@ def _show(report: Report) -> None:
         console.print(Text(sentence))
 
 
-def _tell_failed(report: Report, out: Path) -> None:
+def _tell_failed(report: EvalReport, out: Path) -> None:
     failed = [(lane.lane, row) for lane in report.lanes for row in lane.failed]
     for lane, row in failed[:MAX_ERRORS]:
         click.echo(f"error: {lane}, {row.id}: {row.error}", err=True)

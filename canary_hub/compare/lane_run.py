@@ -14,7 +14,6 @@ from ..audio.waveform import Span, Waveform
 from ..errors import explain
 from ..hub import Hub
 from ..lanes import Lane
-from ..options import build_and_call
 from ..pipeline import BATCH_SEGMENTS, Stack
 from ..run.background import in_background
 from ..run.events import Done, SegmentDone, StageDone, Token
@@ -84,7 +83,7 @@ class LaneRun:
     def check(self, hub: Hub) -> Iterator[Event]:
         """Whether the lane can run at all, before any weight is read."""
         try:
-            hub.check(self.lane.spec(hub)).require(str(self.lane))
+            hub.check(self.lane).require(str(self.lane))
         except Exception as error:
             yield self._fail(error)
 
@@ -95,7 +94,7 @@ class LaneRun:
         if self._stack is not None or self.outcome is not None:
             return
         try:
-            loading = in_background(lambda: self.lane.load(hub, dtype, device))
+            loading = in_background(lambda: hub.load(self.lane, dtype=self.lane.dtype or dtype, device=device))
             began = time.monotonic()
             try:
                 yield LaneLoading(self.index)
@@ -105,7 +104,7 @@ class LaneRun:
             finally:
                 if self._stack is None:
                     loading.add_done_callback(_give_back)
-            wave, decoding = self._prepare(hub, audio, self._stack, dtype)
+            wave, decoding = self._prepare(audio, self._stack)
             if first.spans and not _cut_alike(self.spans, first.spans):
                 self._distances.leave_out(self.index, "the audio is cut into other segments")
             self._events = self._stack.run([wave], None, [decoding], details, self._shared, [self.spans])
@@ -113,7 +112,7 @@ class LaneRun:
         except Exception as error:
             yield self._fail(error)
 
-    def _prepare(self, hub: Hub, audio: Audio, stack: Stack, dtype: str | None) -> tuple[Waveform, float]:
+    def _prepare(self, audio: Audio, stack: Stack) -> tuple[Waveform, float]:
         spec = stack.spec
         wave, decoding, decoded_before = audio.at(stack.rate)
         started = time.perf_counter()
@@ -122,9 +121,9 @@ class LaneRun:
         self._clock = decoding
         self._stages["audio"] = LaneStage(None, decoding, decoded_before)
         options = {}
-        for stage, part in hub.components(spec).items():
-            values = build_and_call(part, spec.options.get(stage, {}))
-            options[stage.value] = {k: v for model in values for k, v in model.model_dump(mode="json").items()}
+        for stage, part in stack.parts.items():
+            models = stack.assembly.builds[stage].options, stack.assembly.calls[stage]
+            options[stage.value] = {k: v for model in models for k, v in model.model_dump(mode="json").items()}
             entry = stack.entries[stage]
             self.keys[stage.value] = entry.key
             self._stages[stage.value] = LaneStage(part.id, parameters=entry.parameters, nbytes=entry.nbytes)
@@ -133,7 +132,7 @@ class LaneRun:
             stack=spec.name,
             components={stage.value: spec.components[stage] for stage in Stage},
             options=options,
-            dtype=self.lane.dtype or dtype or spec.dtype,
+            dtype=stack.assembly.builds[Stage.LLM].dtype,
             segments=(),
             stages={},
             first_token_seconds=None,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from .result import Comparison, FailedLane, LaneResult
 from .rows import Cell, rows
-from .scoring import Piece
+from .scoring import Diff
 
 SHOWN_DIFFERENCES = 20
 """How many differing places a list shows."""
@@ -26,16 +26,16 @@ def table(comparison: Comparison) -> list[list[str]]:
     ]
 
 
-def differing_words(pieces: Sequence[Piece], limit: int = SHOWN_DIFFERENCES) -> list[str]:
+def differing_words(diffs: Sequence[Diff], limit: int = SHOWN_DIFFERENCES) -> list[str]:
     """The places where two texts differ: "one" -> "won", + "inserted words", - "deleted words"."""
     places = []
-    for piece in pieces:
-        before, after = f'"{" ".join(piece.reference)}"', f'"{" ".join(piece.hypothesis)}"'
-        if piece.kind == "substitute":
+    for diff in diffs:
+        before, after = f'"{" ".join(diff.reference)}"', f'"{" ".join(diff.hypothesis)}"'
+        if diff.kind == "substitute":
             places.append(f"{before} -> {after}")
-        elif piece.kind == "insert":
+        elif diff.kind == "insert":
             places.append(f"+ {after}")
-        elif piece.kind == "delete":
+        elif diff.kind == "delete":
             places.append(f"- {before}")
     more = len(places) - limit
     return [*places[:limit], f"and {more} more"] if more > 0 else places
@@ -65,8 +65,8 @@ def _section(comparison: Comparison) -> str:
     return "\n".join([*lines, *(["", *places] if places else []), ""])
 
 
-def _differences(pieces: Sequence[Piece]) -> str:
-    return _escaped("; ".join(differing_words(pieces))) or "no differences"
+def _differences(diffs: Sequence[Diff]) -> str:
+    return _escaped("; ".join(differing_words(diffs))) or "no differences"
 
 
 def _escaped(text: str) -> str:

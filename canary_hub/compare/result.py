@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from ..errors import HubError
 from ..run.result import SegmentResult, Trace
 from .distances import Distance
-from .scoring import NORMALISERS, Errors, Normalise, Piece
+from .scoring import NORMALISERS, Diff, Errors, Normalise
 
 KIND = "canary_hub comparison"
 VERSION = 1
@@ -69,8 +69,8 @@ class LaneResult:
     first_token_seconds: float | None
     warnings: tuple[str, ...] = ()
     errors: dict[Normalise, Errors] = field(default_factory=dict)
-    against_reference: tuple[Piece, ...] | None = None
-    against_first: tuple[Piece, ...] | None = None
+    against_reference: tuple[Diff, ...] | None = None
+    against_first: tuple[Diff, ...] | None = None
     distances: dict[str, Distance] = field(default_factory=dict)
     trace: Trace | None = None
     state: Literal["done"] = "done"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..hub import Hub
-from ..specs import StackSpec, Stage, WeightsRef
+from ..specs import StackSpec, Stage
 from ..version import __version__
 
 
@@ -22,16 +22,14 @@ def identity(hub: Hub, spec: StackSpec, dtype: str, device: str | None) -> dict[
     being worked on changes without a new version.
     Raises: WeightsError for a folder that is not there, UnknownNameError.
     """
-    components = hub.components(spec)
-    known: dict[WeightsRef | None, str] = {
-        checkpoint.ref: checkpoint.fingerprint() for checkpoint in hub.checkpoints(spec)
-    }
+    assembly = hub.assemble(spec)
+    known = {checkpoint.ref: checkpoint.fingerprint() for checkpoint in assembly.checkpoints}
     weights = {
-        f"{stage}.{role}": known[spec.weights.get(role, default)]
-        for stage, part in components.items()
-        for role, default in part.weights.items()
+        f"{stage}.{role}": known[checkpoint.ref]
+        for stage, build in assembly.builds.items()
+        for role, checkpoint in build.weights.items()
     }
-    factories = {part.id: part.factory for part in components.values()}
+    factories = {part.id: part.factory for part in assembly.parts.values()}
     factories["segmenter"] = hub.registry.segmenter(spec.segmenter).factory
     return {
         "stack": spec.name,

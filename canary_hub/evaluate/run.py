@@ -15,7 +15,7 @@ from ..lanes import Lane
 from ..options import check_dtype
 from ..specs import StackSpec
 from .identity import file_name, identity
-from .report import Report, compare, lane_report
+from .report import EvalReport, lane_report, paired_tests
 from .results import ResultsFile, Row, superseded
 from .utterance import Manifest, Utterance
 
@@ -48,8 +48,8 @@ def evaluate(
     *,
     dtype: str | None = None,
     device: str | None = None,
-) -> Iterator[Progress | Report]:
-    """Transcribe what is not yet in `out`, reporting progress, and score everything: the last item is the Report.
+) -> Iterator[Progress | EvalReport]:
+    """Transcribe what is not yet in `out`, reporting progress, and score everything: the last item is the EvalReport.
 
     Every lane has a file of its own in `out` (see `ResultsFile`), named after the lane and what its transcripts
     depend on: a changed stack gets a new file. An utterance whose audio cannot be read becomes a row with an error.
@@ -59,13 +59,13 @@ def evaluate(
     if len({str(lane) for lane in lanes}) < len(lanes):
         raise HubError("A stack is named twice.", "Name stacks that differ, such as nano and nano dtype=bfloat16.")
     check_dtype(dtype)
-    specs = [lane.spec(hub) for lane in lanes]
+    specs = [hub.stack(lane) for lane in lanes]
     warnings = [_checked(hub, lane, spec) for lane, spec in zip(lanes, specs, strict=True)]
     reports = []
     for lane, spec, warned in zip(lanes, specs, warnings, strict=True):
         head = identity(hub, spec, lane.dtype or dtype or spec.dtype, device)
         path = Path(out) / file_name(str(lane), head)
-        load = cache(partial(lane.load, hub, dtype, device))  # when something is missing
+        load = cache(partial(hub.load, lane, dtype=lane.dtype or dtype, device=device))  # when something is missing
         seen: set[int] = set()
         try:
             with ResultsFile(path, head) as results:
@@ -78,7 +78,8 @@ def evaluate(
             if load.cache_info().currsize:
                 load().close()
     first, *others = reports
-    yield Report(manifest.name, tuple(reports), tuple(found for lane in others for found in compare(lane, first)))
+    tests = tuple(test for lane in others for test in paired_tests(lane, first))
+    yield EvalReport(manifest.name, tuple(reports), tests)
 
 
 def _checked(hub: Hub, lane: Lane, spec: StackSpec) -> tuple[str, ...]:

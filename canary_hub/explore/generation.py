@@ -194,7 +194,7 @@ class _Answer:
 
 def _answers(stack: Stack, wave: Waveform) -> list[_Answer]:
     """The greedy answer, and the others that the backend's options allow."""
-    known = stack.specs[Stage.LLM].call_options.model_fields
+    known = stack.parts[Stage.LLM].call_options.model_fields
     plain = {name: value for name, value in (("temperature", 0.0), ("adapter", True)) if name in known}
     shared = StageCache()  # the audio is encoded once
     greedy = _answer(stack, wave, shared, "greedy", plain, {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -171,12 +170,5 @@ def empty_llm(config: Mapping[str, Any]) -> Any:
 
 
 def family_of(part: ComponentSpec) -> Family | None:
-    """The family of an LLM backend: the `FAMILY` of the module that its contract comes from, where there is one."""
-    if not isinstance(part.contract, str):
-        return None
-    try:
-        module = importlib.import_module(part.contract.partition(":")[0])
-    except ImportError:  # loading says what is wrong
-        return None
-    family = getattr(module, "FAMILY", None)
-    return family if isinstance(family, Family) else None
+    """The family of an LLM backend, where it states one."""
+    return part.family if isinstance(part.family, Family) else None

@@ -297,8 +297,8 @@ def _loaded(linear: Any) -> torch.Tensor | None:
 def _effect(stack: Stack, audio: Any | None) -> tuple[str, tuple[Heard, ...], tuple[str, ...]]:
     """The clip's name, and what was written with the adapter off and then on."""
     wave, cut = first_window(stack.spec, stack.rate, audio)
-    if "adapter" not in stack.specs[Stage.LLM].call_options.model_fields:
-        return wave.name, (), (*cut, f"{stack.specs[Stage.LLM].id} has no option to switch the adapter off.")
+    if "adapter" not in stack.parts[Stage.LLM].call_options.model_fields:
+        return wave.name, (), (*cut, f"{stack.parts[Stage.LLM].id} has no option to switch the adapter off.")
     return wave.name, tuple(_heard(stack, wave, on) for on in (False, True)), cut
 
 

@@ -43,7 +43,7 @@ from canary_hub.compare import (
     to_markdown,
 )
 from canary_hub.compare.distances import Distances
-from canary_hub.compare.scoring import Piece
+from canary_hub.compare.scoring import Diff
 from canary_hub.errors import AudioError
 from canary_hub.lanes import parse_lane
 from canary_hub.pipeline import Stack
@@ -136,8 +136,8 @@ def test_error_rates_are_jiwers_and_differences_are_told(three: Comparison) -> N
     assert lane.errors["raw"].wer == jiwer.wer("three dogs", lane.text) == 0.5
     assert lane.errors["raw"].cer == jiwer.cer("three dogs", lane.text)
     assert lane.errors["whisper"].wer == 0.5  # "3 dogs"
-    assert lane.against_reference == (Piece("equal", ("3",), ("3",)), Piece("delete", ("dogs",), ()))
-    assert lane.against_first == (Piece("equal", ("three",), ("three",)),)
+    assert lane.against_reference == (Diff("equal", ("3",), ("3",)), Diff("delete", ("dogs",), ()))
+    assert lane.against_first == (Diff("equal", ("three",), ("three",)),)
     assert three.lanes[0].against_first is None
     assert differing_words(lane.against_reference) == ['- "dogs"']
 
@@ -256,7 +256,7 @@ def test_long_audio_goes_through_batch_by_batch_and_is_not_kept(fresh: Hub, in_t
     assert len(outputs) == 2
     assert len(found.lanes[0].segments) > 8
     for text, lane in zip(texts, found.lanes, strict=True):
-        assert lane.text == parse_lane(text).load(fresh).transcribe(wave).text
+        assert lane.text == fresh.load(parse_lane(text)).transcribe(wave).text
     assert found.lanes[1].distances["projector"].max_abs == 0
     assert not any(thread.name.startswith("lane") for thread in threading.enumerate())
 
@@ -311,7 +311,7 @@ def test_closing_stops_every_lane(fresh: Hub, in_turn: bool, texts: list[str], m
         lock = threading.Lock()
         return generate
 
-    stacks = [lane.load(fresh) for lane in lanes(*texts)]
+    stacks = [fresh.load(lane) for lane in lanes(*texts)]
     for llm in {stack.component(Stage.LLM) for stack in stacks}:
         monkeypatch.setattr(llm, "generate", endless(llm.generate))
     for stack in stacks:
@@ -438,7 +438,7 @@ def test_markdown_shows_texts_as_they_are(three: Comparison) -> None:
     assert isinstance(first, LaneResult)
     odd = replace(first, lane="nano |x", segments=(replace(first.segments[0], text=nasty),))
     failed = FailedLane("nano <y>", "no | such\nthing")
-    odd_pieces = replace(three.lanes[1], against_first=(Piece("substitute", ("a|b", "<i>"), ("c", "*d*")),))
+    odd_pieces = replace(three.lanes[1], against_first=(Diff("substitute", ("a|b", "<i>"), ("c", "*d*")),))
     found = replace(three, lanes=(odd, odd_pieces, failed))
     head, *rows = cells(to_markdown([found]))
     assert head == ["", "1: nano |x", f"2: {LIVE}", "3: nano <y>"]
@@ -454,7 +454,7 @@ def test_markdown_shows_texts_as_they_are(three: Comparison) -> None:
 
 
 def test_many_differences_are_cut_short() -> None:
-    pieces = [Piece("insert", (), (str(i),)) for i in range(30)] + [Piece("equal", ("x",), ("x",))]
+    pieces = [Diff("insert", (), (str(i),)) for i in range(30)] + [Diff("equal", ("x",), ("x",))]
     assert differing_words(pieces, 2) == ['+ "0"', '+ "1"', "and 28 more"]
     assert len(differing_words(pieces, 30)) == 30
 

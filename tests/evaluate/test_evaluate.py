@@ -523,7 +523,7 @@ def test_a_lane_is_read_back_from_what_it_prints(text: str) -> None:
 def test_a_lane_loads_what_it_says(hub) -> None:
     lane = parse_lane("nano llm=canary/qwen3-peft llm.max_new_tokens=7 dtype=bfloat16 window=5")
     assert lane == Lane("nano", {Stage.LLM: "canary/qwen3-peft"}, {"llm.max_new_tokens": "7"}, {}, "bfloat16", 5.0)
-    with lane.load(hub) as stack:
+    with hub.load(lane) as stack:
         assert stack.spec.components[Stage.LLM] == "canary/qwen3-peft"
         assert stack.options[Stage.LLM].max_new_tokens == 7
         assert stack.spec.window_seconds == 5.0

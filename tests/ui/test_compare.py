@@ -132,7 +132,7 @@ def test_what_is_typed_overrules_what_is_picked(hub, typed, line):
     assert lane == parse_lane(line)
     shown = LaneForm.of(hub, lane)
     assert "=" not in shown.typed.replace("seed=", "")
-    assert shown.lane(hub).spec(hub) == lane.spec(hub)
+    assert hub.stack(shown.lane(hub)) == hub.stack(lane)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_presets_are_lanes_that_fit(hub, name):
     lines = [str(form.lane(hub)) for form in forms]
     assert 2 <= len(set(lines)) == len(lines) <= 4
     for form in forms:
-        assert not hub.check(form.lane(hub).spec(hub)).problems
+        assert not hub.check(form.lane(hub)).problems
 
 
 def test_a_preset_starts_from_the_stack_of_lane_1(hub):

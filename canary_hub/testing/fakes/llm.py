@@ -14,7 +14,7 @@ from canary_hub.stages import AudioSlot, Build, RowStop, Segment, Step
 if TYPE_CHECKING:
     import torch
 
-CANARY_HUB_API = 1  # the version of hooks and specs that this is written for
+CANARY_HUB_API = 2  # the version of hooks and specs that this is written for
 
 CONTROL = ("<|im_start|>", "<|im_end|>")
 VOCABULARY, HIDDEN_SIZE = 256 + len(CONTROL), 128

@@ -243,7 +243,7 @@ def note(hub: Hub, form: LaneForm) -> str:
     """Whether the lane can run; if it can, what its stack is."""
     try:
         lane = form.lane(hub)
-        spec = lane.spec(hub)
+        spec = hub.stack(lane)
     except HubError as error:
         return render("compare/refused.html", problem=f"{error.message} {error.hint}".strip())
     problems, warnings = fit(hub, Choice(lane.stack, lane.components, lane.options, lane.segmenter))

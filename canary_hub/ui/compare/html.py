@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from ...compare import Comparison, FailedLane, LaneResult, rows
-from ...compare.scoring import Piece
+from ...compare.scoring import Diff
 from ...run.figures import clock, count
 from ..widgets.html import idle, remark
 from ..widgets.templates import render
@@ -55,7 +55,7 @@ def transcripts(comparison: Comparison, against: str = FIRST) -> str:
 
 def _transcript(
     lane: LaneResult | FailedLane, number: int, against: str
-) -> tuple[LaneResult | FailedLane, Sequence[Piece] | None, str, list[str]]:
+) -> tuple[LaneResult | FailedLane, Sequence[Diff] | None, str, list[str]]:
     """The lane, its text in pieces, how it differs, and which of its segments are to be doubted."""
     if isinstance(lane, FailedLane):
         return lane, None, "", []
@@ -73,7 +73,7 @@ def _transcript(
     return lane, pieces, difference, remarks
 
 
-def tally(pieces: Sequence[Piece]) -> str:
+def tally(pieces: Sequence[Diff]) -> str:
     """ "2 words substituted, 1 inserted", or that all words are the same."""
     words: Counter[str] = Counter()
     for piece in pieces:

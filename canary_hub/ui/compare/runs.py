@@ -16,7 +16,7 @@ from ...hub import Hub
 from ...lanes import Lane, parse_lane
 from ...run.events import SegmentDone, StageDone, Token
 from ...specs import Stage, WeightsRef
-from ..widgets.loading import download_progress, to_download
+from ..widgets.loading import download_progress
 from ..widgets.runs import DOING, State
 from ..widgets.zerogpu import gpu
 
@@ -129,7 +129,7 @@ class _Progress:
     def __init__(self, hub: Hub, lanes: Sequence[Lane], in_turn: bool) -> None:
         self._hub, self._lanes, self._in_turn = hub, lanes, in_turn
         self._texts: list[dict[int, str]] = [{} for _ in lanes]
-        self._missing: dict[int, list[WeightsRef]] = {}
+        self._missing: dict[int, tuple[WeightsRef, ...]] = {}
 
     def after(self, moment: CompareMoment, event: Event) -> CompareMoment:
         """What is shown once `event` has happened."""
@@ -165,7 +165,7 @@ class _Progress:
 
     def _loading(self, lane: int) -> str:
         if lane not in self._missing:
-            self._missing[lane] = to_download(self._hub, self._lanes[lane].spec(self._hub))
+            self._missing[lane] = self._hub.assemble(self._lanes[lane]).missing
         return download_progress(self._missing[lane]) or "Loading"
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import TimeoutError as NotYet
 
 from ...errors import HubError
 from ...hub import Hub
+from ...lanes import Lane
 from ...pipeline import Stack
 from ...run.background import in_background
 from ...specs import StackSpec, WeightsRef
@@ -17,7 +18,7 @@ LOOK_EVERY = 0.5
 """Seconds between two looks at a download."""
 
 
-def load(hub: Hub, spec: StackSpec) -> Generator[str, None, Stack]:
+def load(hub: Hub, stack: StackSpec | Lane) -> Generator[str, None, Stack]:
     """Yield what is happening, return the stack.
 
     A caller that gives up does not stop a download: what has arrived is kept, and the stack is released
@@ -25,9 +26,10 @@ def load(hub: Hub, spec: StackSpec) -> Generator[str, None, Stack]:
 
     Raises: HubError.
     """
-    hub.check(spec).require(spec.name)
-    missing = to_download(hub, spec)
-    work = in_background(lambda: hub.load(spec))
+    assembly = hub.assemble(stack)
+    spec, missing = assembly.spec, assembly.missing
+    assembly.fit.require(spec.name)
+    work = in_background(lambda: hub.load(assembly))
     wait = 0.2  # a stack that is loaded already needs no message
     while True:
         try:
@@ -35,11 +37,6 @@ def load(hub: Hub, spec: StackSpec) -> Generator[str, None, Stack]:
         except NotYet:
             wait = LOOK_EVERY
             yield download_progress(missing) or f"Loading {spec.title or spec.name}"
-
-
-def to_download(hub: Hub, spec: StackSpec) -> list[WeightsRef]:
-    """The stack's weights that are not on this machine. Raises: HubError."""
-    return [checkpoint.ref for checkpoint in hub.checkpoints(spec) if not checkpoint.available]
 
 
 def download_progress(missing: Sequence[WeightsRef]) -> str:
@@ -64,9 +61,9 @@ def warm_up(hub: Hub, spec: StackSpec) -> None:
 
     def work() -> None:
         try:
-            if hub.check(spec).problems or to_download(hub, spec):
-                return
-            hub.load(spec).close()
+            assembly = hub.assemble(spec)
+            if not assembly.fit.problems and not assembly.missing:
+                hub.load(assembly).close()
         except HubError as error:
             logging.getLogger(__name__).warning("%s could not be loaded yet: %s", spec.name, error)
 

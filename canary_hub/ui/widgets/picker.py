@@ -16,7 +16,6 @@ from ...run.figures import size
 from ...specs import ComponentSpec, StackSpec, Stage
 from . import fields
 from .html import note
-from .loading import to_download
 from .quiet import PICKED
 from .runs import Choice
 from .templates import render
@@ -124,7 +123,7 @@ class Picker:
 
     def show(self, lane: Lane) -> list[Any]:
         """Everything as a lane says. Raises: HubError for one that this hub does not know."""
-        spec = lane.spec(self.hub)
+        spec = self.hub.stack(lane)
         values = [
             gr.update(value=option.show(value))
             for panel in self.panels
@@ -228,7 +227,7 @@ def _written(value: str | float) -> str:
 def stack_note(hub: Hub, spec: StackSpec) -> str:
     """What a stack is for, and whether it has to be downloaded first."""
     try:
-        missing = to_download(hub, spec)
+        missing = hub.assemble(spec).missing
     except HubError as error:
         return note(spec.note, warning=error.message)
     if missing:

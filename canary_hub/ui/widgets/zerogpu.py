@@ -123,11 +123,10 @@ def refusal(title: str, message: str) -> tuple[str, str]:
 
 def load_all(hub: Hub, first: StackSpec) -> None:
     """Load the stack `first`, downloading it if need be, and all others whose weights are here, in this thread."""
-    from .loading import to_download
-
     for spec in (first, *hub.registry.stacks.values()):
         try:
-            if spec is first or not (hub.check(spec).problems or to_download(hub, spec)):
-                hub.load(spec).close()
+            assembly = hub.assemble(spec)
+            if spec is first or not (assembly.fit.problems or assembly.missing):
+                hub.load(assembly).close()
         except HubError as error:
             logging.getLogger(__name__).warning("%s could not be loaded: %s", spec.name, error)

@@ -9,7 +9,7 @@ from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT, PUBLI
 from canary_hub.models.canary_qwen.options import Qwen3Call
 from canary_hub.specs import ComponentSpec, Stage
 
-CANARY_HUB_API = 1
+CANARY_HUB_API = 2
 
 _HERE = "canary_hub_openvino"
 _PORTS = "canary_hub.models.canary_qwen.ports"

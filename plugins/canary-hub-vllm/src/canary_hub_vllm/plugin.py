@@ -10,7 +10,7 @@ from canary_hub.specs import ComponentSpec, Stage
 
 from .options import VllmBuild, VllmCall
 
-CANARY_HUB_API = 1
+CANARY_HUB_API = 2
 
 
 @hookimpl

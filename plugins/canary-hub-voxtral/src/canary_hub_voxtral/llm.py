@@ -1,4 +1,4 @@
-"""Mistral's tekken.json through mistral-common, such that typed text can never become a control token."""
+"""Voxtral's LLM. Its tekken.json is read by mistral-common such that typed text can never become a control token."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from canary_hub.errors import WeightsError
-from canary_hub.models.families.backend import eos_ids
-from canary_hub.stages import AudioSlot, Segment, Text
+from canary_hub.models.causal_lm.backend import CausalLMBackend
+from canary_hub.models.families.backend import eos_ids, load_llm
+from canary_hub.stages import AudioSlot, Build, Segment, Text
 from canary_hub.weights.checkpoint import Checkpoint
 
-from .family import FAMILY
+from .plugin import FAMILY
 
 FILE = "tekken.json"
 
@@ -59,3 +60,8 @@ class VoxtralTokenizer:
     def piece(self, id: int) -> str:
         """The text of one id alone; a control token's name."""
         return str(self._tekken.decode([id], special_token_policy=SpecialTokenPolicy.KEEP))
+
+
+def build(build: Build) -> CausalLMBackend:
+    """The Ministral (3B) inside Voxtral, whose module in transformers is Llama's."""
+    return CausalLMBackend(load_llm(build, FAMILY), VoxtralTokenizer(build.weights[FAMILY.role]))

@@ -14,10 +14,10 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    import httpx
+import anyio
+import httpx
 
 ANSWER_SECONDS = 1800.0
 """A request without an answer for so long is lost."""
@@ -42,14 +42,14 @@ class Clip:
 
 
 @dataclass
-class Asked:
+class Request:
     """One request and what became of it. Times are seconds of `time.perf_counter`.
 
     at_once: whether the visitor sends all its requests together, or one after the other.
     face: "page" or "openai". manner: whether the visitor wants it whole, cancels it, or hangs up.
     entered, began: when it was in the queue, and when its run began; only the page's protocol tells.
     state: "right"; "crossed" for another text than its own; "lost" without an answer; "cancelled"; "left".
-    refused: what it was told each time it was turned away. place: how many were waiting before it at most.
+    refused: the answer each time it was turned away. place: how many were waiting before it at most.
     """
 
     visitor: int
@@ -58,7 +58,7 @@ class Asked:
     stack: str
     face: str
     manner: Manner
-    asked: float = 0.0
+    sent: float = 0.0
     entered: float | None = None
     began: float | None = None
     ended: float = 0.0
@@ -69,11 +69,9 @@ class Asked:
 
 
 class Visitor:
-    """One of them, and what it is going to ask."""
+    """A visitor, and the requests it is going to make."""
 
-    def __init__(self, number: int, url: str, fn_index: int, plan: Sequence[tuple[Clip, Asked]]) -> None:
-        import httpx
-
+    def __init__(self, number: int, url: str, fn_index: int, plan: Sequence[tuple[Clip, Request]]) -> None:
         self.number, self.fn_index, self.plan = number, fn_index, plan
         self.random = random.Random(number)
         address = f"127.0.{1 + number // 250}.{1 + number % 250}" if sys.platform == "linux" else None
@@ -85,98 +83,93 @@ class Visitor:
     async def visit(self) -> None:
         """Ask everything that is planned."""
         async with self.http:
-            await asyncio.gather(*(self._ask(clip, asked) for clip, asked in self.plan if asked.at_once))
-            for clip, asked in self.plan:
-                if not asked.at_once:
-                    await self._ask(clip, asked)
+            await asyncio.gather(*(self._ask(clip, request) for clip, request in self.plan if request.at_once))
+            for clip, request in self.plan:
+                if not request.at_once:
+                    await self._ask(clip, request)
 
-    async def _ask(self, clip: Clip, asked: Asked) -> None:
-        import anyio
-        import httpx
-
-        asked.asked = time.perf_counter()
+    async def _ask(self, clip: Clip, request: Request) -> None:
+        request.sent = time.perf_counter()
         try:
             with anyio.fail_after(ANSWER_SECONDS):
-                await (self._page if asked.face == "page" else self._openai)(clip, asked)
+                await (self._page if request.face == "page" else self._openai)(clip, request)
         except (httpx.HTTPError, TimeoutError, KeyError, ValueError) as error:
-            asked.why = f"{type(error).__name__}: {error}"
-        asked.ended = time.perf_counter()
+            request.why = f"{type(error).__name__}: {error}"
+        request.ended = time.perf_counter()
 
-    def _check(self, clip: Clip, asked: Asked, text: str) -> None:
+    def _check(self, clip: Clip, request: Request, text: str) -> None:
         """The whole answer is here."""
-        asked.state = "right" if text.strip() == clip.says[asked.stack] else "crossed"
-        asked.why = "" if asked.state == "right" else f"{text!r} instead of {clip.says[asked.stack]!r}"
+        request.state = "right" if text.strip() == clip.says[request.stack] else "crossed"
+        request.why = "" if request.state == "right" else f"{text!r} instead of {clip.says[request.stack]!r}"
 
-    async def _pause(self, asked: Asked, told: str) -> None:
-        asked.refused.append(told)
-        found = re.search(r"Try again in (\d+) second", told)
+    async def _pause(self, request: Request, message: str) -> None:
+        request.refused.append(message)
+        found = re.search(r"Try again in (\d+) second", message)
         await asyncio.sleep(min(LONGEST_PAUSE, float(found[1]) if found else LONGEST_PAUSE))
 
-    async def _page(self, clip: Clip, asked: Asked) -> None:
+    async def _page(self, clip: Clip, request: Request) -> None:
         files = {"files": (clip.name, clip.wav, "audio/wav")}
         uploaded = await self.http.post("/gradio_api/upload", files=files)
-        data = [{"path": uploaded.raise_for_status().json()[0], "meta": {"_type": "gradio.FileData"}}, asked.stack]
+        data = [{"path": uploaded.raise_for_status().json()[0], "meta": {"_type": "gradio.FileData"}}, request.stack]
         session = f"load-{self.number}-{self.random.getrandbits(64):x}"
         body = {"data": data, "fn_index": self.fn_index, "session_hash": session, "simple_format": True}
         while True:
             joined = await self.http.post("/gradio_api/queue/join", json=body)
             if joined.status_code not in (400, 503):
                 break
-            await self._pause(asked, str(joined.json().get("detail")))
+            await self._pause(request, str(joined.json().get("detail")))
         event = joined.raise_for_status().json()["event_id"]
-        asked.entered = time.perf_counter()
+        request.entered = time.perf_counter()
         impatience = self.random.choice(("waiting", "working"))
         async with aclosing(_messages(self.http, session)) as messages:
             async for message in messages:
                 kind, output = message["msg"], message.get("output") or {}
                 if kind == "estimation":
-                    asked.place = max(asked.place or 0, message["rank"])
+                    request.place = max(request.place or 0, message["rank"])
                 elif kind == "process_starts":
-                    asked.began = time.perf_counter()
+                    request.began = time.perf_counter()
                 elif kind == "process_generating" and clip.one_piece:
-                    part, whole = output["data"][0].strip(), clip.says[asked.stack]
+                    part, whole = output["data"][0].strip(), clip.says[request.stack]
                     # The second case: a repetition that is taken back at the end.
                     if not whole.startswith(part) and not part.startswith(whole):
-                        asked.state, asked.why = "crossed", f"{part!r} on the way to {whole!r}"
+                        request.state, request.why = "crossed", f"{part!r} on the way to {whole!r}"
                         return
                 elif kind == "process_completed":
-                    if asked.state == "cancelled":
+                    if request.state == "cancelled":
                         return
                     if not message["success"]:
-                        asked.why = str(output.get("error"))
+                        request.why = str(output.get("error"))
                         return
-                    self._check(clip, asked, output["data"][0])
+                    self._check(clip, request, output["data"][0])
                     return
                 stop = kind == ("estimation" if impatience == "waiting" else "process_generating")
-                if asked.manner == "leave" and stop:
-                    asked.state = "left"
+                if request.manner == "leave" and stop:
+                    request.state = "left"
                     return
-                if asked.manner == "cancel" and stop and asked.state != "cancelled":
-                    asked.state = "cancelled"
+                if request.manner == "cancel" and stop and request.state != "cancelled":
+                    request.state = "cancelled"
                     body = {"session_hash": session, "fn_index": self.fn_index, "event_id": event}
                     (await self.http.post("/gradio_api/cancel", json=body)).raise_for_status()
-        asked.why = "the stream ended without an answer"
+        request.why = "the stream ended without an answer"
 
-    async def _openai(self, clip: Clip, asked: Asked) -> None:
-        import anyio
-
+    async def _openai(self, clip: Clip, request: Request) -> None:
         files = {"file": (clip.name, clip.wav, "audio/wav")}
-        patience = None if asked.manner == "whole" else self.random.uniform(0.05, 1.5)
+        patience = None if request.manner == "whole" else self.random.uniform(0.05, 1.5)
         while True:
             try:
                 with anyio.fail_after(patience):
-                    sent = self.http.post("/v1/audio/transcriptions", data={"model": asked.stack}, files=files)
-                    answer: httpx.Response = await sent
+                    form = {"model": request.stack}
+                    answer = await self.http.post("/v1/audio/transcriptions", data=form, files=files)
             except TimeoutError:
-                asked.state = "left"
+                request.state = "left"
                 return
             if answer.status_code not in (429, 503):
                 break
             error = answer.json()["error"]
             if error["code"] not in ("overloaded", "rate_limit_exceeded"):
                 break
-            await self._pause(asked, error["message"])
-        self._check(clip, asked, answer.raise_for_status().json()["text"])
+            await self._pause(request, error["message"])
+        self._check(clip, request, answer.raise_for_status().json()["text"])
 
 
 async def _messages(http: httpx.AsyncClient, session: str) -> AsyncGenerator[dict[str, Any], None]:

@@ -1,20 +1,31 @@
-"""The speech adapter of a Granite Speech repository: adapter_config.json and adapter_model.safetensors."""
+"""The LLM of Granite Speech with its adapter merged (granite-speech/granite) or live (granite-speech/granite-peft).
+
+transformers' own class never divides by the config's `logits_scaling` (its text-only sibling GraniteForCausalLM
+does): the best token is the same, its probability is not. Here the logits are divided. The adapter stands in the same
+repository, as adapter_config.json and adapter_model.safetensors.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
 
 from canary_hub.errors import WeightsError
+from canary_hub.models.causal_lm.backend import AdapterBackend, MergedLinears
+from canary_hub.models.families.backend import CausalLM, FamilyTokenizer, load_llm
 from canary_hub.models.families.parts import read_json, todays_name
-from canary_hub.stages import Build
+from canary_hub.stages import Build, Segment, Text
 from canary_hub.weights.checkpoint import Checkpoint
 
-from .family import FAMILY, ROLE
+from .components import answer, turn
+from .plugin import FAMILY
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."  # PEFT's, in front of the model's own names
@@ -29,6 +40,75 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "fan_in_fan_out": (False,),
     "modules_to_save": ([], None),
 }
+
+
+class ScaledHead(torch.nn.Module):
+    """Logits divided by `scaling`."""
+
+    def __init__(self, linear: Any, scaling: float) -> None:
+        super().__init__()
+        self.linear = linear
+        self.scaling = scaling
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(..., H) -> (..., V)."""
+        logits: torch.Tensor = self.linear(hidden) / self.scaling
+        return logits
+
+
+class GraniteBackend(AdapterBackend):
+    """Granite with a speech adapter that can be switched off."""
+
+    def chat_segments(self, message: str) -> Sequence[Segment]:
+        """A user message as a chat prompt without audio."""
+        return answer(turn("user", [Text(message)]))
+
+
+def _load(build: Build) -> tuple[CausalLM, Lora | None]:
+    model = load_llm(build, FAMILY)
+    model.lm_head = ScaledHead(model.lm_head, float(model.config.logits_scaling))
+    return model, load_lora(build, model.model)
+
+
+def build_merged(build: Build) -> GraniteBackend:
+    """Factory of granite-speech/granite: scaling * B A is added at load, and the base weights stay beside (mapped
+    from the file), so that the adapter can be switched off."""
+    model, lora = _load(build)
+    linears = MergedLinears()
+    if lora:
+        for name, (a, b) in lora.pairs.items():
+            linear: Any = model.model.get_submodule(name)
+            base = linear.weight
+            update = b.to(base.device, torch.float32) @ a.to(base.device, torch.float32)
+            linears.merge(linear, (base.float() + lora.scaling * update).to(base.dtype))
+    tokenizer = FamilyTokenizer(build.weights[FAMILY.role], FAMILY)
+    return GraniteBackend(model, tokenizer, linears.switch, linears.base_bytes)
+
+
+def build_live(build: Build) -> GraniteBackend:
+    """Factory of granite-speech/granite-peft: PEFT's own layers, as transformers runs the model."""
+    model, lora = _load(build)
+    if lora:
+        settings = LoraConfig(
+            r=int(lora.config["r"]),
+            lora_alpha=lora.config["lora_alpha"],
+            use_rslora=bool(lora.config.get("use_rslora")),
+            target_modules=list(lora.pairs),
+        )
+        inject_adapter_in_model(settings, model.model)
+        for name, (a, b) in lora.pairs.items():
+            layer: Any = model.model.get_submodule(name)
+            for half, tensor in ((layer.lora_A, a), (layer.lora_B, b)):
+                placed = tensor.to(layer.weight.device, layer.weight.dtype)
+                half["default"].weight = torch.nn.Parameter(placed, requires_grad=False)
+        model.eval()
+
+    def switch(on: bool) -> None:
+        for module in model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.enable_adapters(on)
+
+    return GraniteBackend(model, FamilyTokenizer(build.weights[FAMILY.role], FAMILY), switch)
 
 
 @dataclass(frozen=True)
@@ -48,7 +128,7 @@ def load_lora(build: Build, llm: torch.nn.Module) -> Lora | None:
 
     Raises: WeightsError for tensors that belong to no linear of the LLM, or a kind of LoRA not computed here.
     """
-    checkpoint = build.weights[ROLE]
+    checkpoint = build.weights[FAMILY.role]
     if not checkpoint.config.get("has_lora_adapter", True):
         return None
     config = read_json(checkpoint.file(CONFIG))

@@ -1,4 +1,6 @@
-"""`canary-hub bench --serve`: the real server under many visitors at once. Does everybody get their own answer?
+"""The real server under many visitors at once: does everybody get their own answer?
+
+`python tests/robust/load/serve.py --help`; `test_load.py` beside it does the same with fewer of them.
 
 The server is a process of its own on the loopback, started as anybody starts it. Every clip says something else, and
 what it says was found out before, by each stack alone.
@@ -26,20 +28,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import Any
 
-from ..atomic import save
-from ..audio.decode import load_audio
-from ..audio.pauses import split_at_pauses
-from ..audio.waveform import Waveform
-from ..errors import HubError
-from ..lanes import parse_lane
-from .visitors import Asked, Clip, Manner, Visitor
+import click
+import httpx
+import numpy as np
+import soundfile
+from visitors import Clip, Manner, Request, Visitor
 
-if TYPE_CHECKING:
-    from ..hub import Hub
-    from ..specs import StackSpec
+import canary_hub
+from canary_hub import Hub
+from canary_hub.atomic import save
+from canary_hub.audio.decode import load_audio
+from canary_hub.audio.pauses import split_at_pauses
+from canary_hub.audio.waveform import Waveform
+from canary_hub.errors import HubError
+from canary_hub.lanes import parse_lane
+from canary_hub.specs import StackSpec
 
+PACKAGE = Path(canary_hub.__file__).parent
 LANES = ("nano", "nano llm=canary/qwen3-peft projector=canary/scaled factor=0.4")
 """By default: two stacks that share their encoder, and do not always write the same."""
 LONGEST = 20
@@ -51,15 +58,15 @@ WARM_UP = 0.5
 
 
 @dataclass(frozen=True)
-class ServeReport:
+class LoadReport:
     """What many visitors at once were given.
 
     requests: asked for in all. right, crossed, lost: answered with their own text, with another's, or not at all.
     cancelled, left: given up by the visitor on purpose. refused: how often one was turned away and came back;
         unclear: how many of these refusals did not name a number in the queue and when to try again.
     p50, p95, longest: seconds from asking (being turned away included) to the answer, of the whole ones.
-    per_second: requests in a second, all kinds. waited: mean seconds by visitor who asks one by one: the least, the
-        median, and the most.
+    per_second: requests in a second, all kinds. waited: mean seconds in the queue, by visitor who sends one request
+        after the other: the least, the median, and the most.
     overtaken: most runs of one other visitor that began while somebody's own, once in the queue, still waited.
     memory_mib: of the server, after its warm-up and at the end. slope: MiB per 1,000 requests after the warm-up;
         None for fewer than 100.
@@ -95,12 +102,29 @@ class ServeReport:
         """Whether nothing was crossed, lost or loaded twice."""
         return not (self.crossed or self.lost or self.loads > self.distinct)
 
-    def write(self, path: Path) -> None:
-        """As JSON. Raises: HubError when the file cannot be written."""
-        save(path, json.dumps(asdict(self), indent=1) + "\n")
+    def table(self) -> str:
+        """The numbers, a line each."""
+        rows = {
+            "given their own answer": self.right,
+            "given another's": self.crossed,
+            "given none": self.lost,
+            "cancelled": self.cancelled,
+            "hung up": self.left,
+            "turned away for a while": self.refused,
+            "of these, without number and time": self.unclear,
+            "answer: median, 95 %, longest, s": f"{self.p50:.2f} / {self.p95:.2f} / {self.longest:.2f}",
+            "requests per second": f"{self.per_second:.1f}",
+            "mean wait by visitor, s": "{:.2f} / {:.2f} / {:.2f}".format(*self.waited),
+            "runs of one other that went first, at most": self.overtaken,
+            "memory, MiB": "-" if self.memory_mib is None else "{:.0f} to {:.0f}".format(*self.memory_mib),
+            "MiB per 1,000 requests": "-" if self.slope is None else f"{self.slope:+.1f}",
+            "components loaded, of": f"{self.loads} / {self.distinct}",
+        }
+        title = f"{self.visitors} visitors, {self.requests} requests in {self.seconds:.0f} s: {'; '.join(self.stacks)}"
+        return "\n".join([title, *(f"  {name:<44}{value!s:>22}" for name, value in rows.items())])
 
 
-def bench_serve(
+def load_test(
     hub: Hub,
     lanes: Sequence[str] = (),
     *,
@@ -110,7 +134,7 @@ def bench_serve(
     queue: int = 64,
     seed: int = 0,
     progress: Callable[[str], None] = lambda message: None,
-) -> ServeReport:
+) -> LoadReport:
     """Start the server, let the visitors ask, and check every answer.
 
     Args:
@@ -121,34 +145,32 @@ def bench_serve(
 
     Raises: HubError, also when the server does not start.
     """
-    specs = {f"load-{i + 1}": parse_lane(lane).spec(hub) for i, lane in enumerate(lanes or LANES)}
+    specs = {f"load-{i + 1}": hub.stack(parse_lane(lane)) for i, lane in enumerate(lanes or LANES)}
     dtypes = [parse_lane(lane).dtype for lane in lanes or LANES]
     progress("what the clips say, by each stack alone")
     clips, distinct = _clips(hub, specs, dtypes, audio, 2 * visitors, seed)
-    with TemporaryDirectory(prefix="canary-hub-bench-") as folder:
+    with TemporaryDirectory(prefix="canary-hub-load-") as folder:
         plugins = _plugins(Path(folder), hub, specs, dtypes)
         with _server(Path(folder), hub, plugins, queue) as (url, process):
             progress(f"{visitors} visitors x {requests} requests at {url}")
-            asked, seconds, memory = asyncio.run(_visit(url, process.pid, clips, visitors, requests, seed, progress))
+            visits = _visit(url, process.pid, clips, visitors, requests, seed, progress)
+            all_requests, seconds, memory = asyncio.run(visits)
         loads = (Path(folder) / "loads").read_text("utf-8").count("\n")
-    return _report(tuple(lanes or LANES), visitors, asked, seconds, memory, loads, distinct)
+    return _report(tuple(lanes or LANES), visitors, all_requests, seconds, memory, loads, distinct)
 
 
 def _clips(
     hub: Hub, specs: dict[str, StackSpec], dtypes: Sequence[str | None], audio: Path | None, count: int, seed: int
 ) -> tuple[list[Clip], int]:
     """Clips of mixed lengths that all say something else, and how many components the stacks have."""
-    import numpy as np
-    import soundfile  # type: ignore[import-untyped, unused-ignore]
-
-    wave = load_audio(audio or Path(__file__).parents[1] / "clips" / "digits.flac")
+    wave = load_audio(audio or PACKAGE / "clips" / "digits.flac")
     pieces = [span.of(wave) for span in split_at_pauses(wave, PIECE_SECONDS)]
     choose = random.Random(seed)
     stacks = {name: hub.load(spec, dtype=dtype) for (name, spec), dtype in zip(specs.items(), dtypes, strict=True)}
     distinct = len({id(entry) for stack in stacks.values() for entry in stack.entries.values()})
     window = min(spec.window_seconds for spec in specs.values())
     clips: list[Clip] = []
-    said: set[tuple[str, str]] = set()
+    taken: set[tuple[str, str]] = set()
     for tries in itertools.count():
         if len(clips) == count:
             break
@@ -158,8 +180,8 @@ def _clips(
         says = {
             name: stack.transcribe(Waveform(samples, wave.rate, "clip")).text.strip() for name, stack in stacks.items()
         }
-        if said.isdisjoint(says.items()) and all(says.values()):
-            said |= set(says.items())
+        if taken.isdisjoint(says.items()) and all(says.values()):
+            taken |= set(says.items())
             file = io.BytesIO()
             soundfile.write(file, samples, wave.rate, format="WAV", subtype="FLOAT")
             clips.append(Clip(f"clip-{len(clips)}.wav", file.getvalue(), says, len(samples) <= window * wave.rate))
@@ -215,8 +237,7 @@ def _server(folder: Path, hub: Hub, plugins: Path, queue: int) -> Iterator[tuple
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    package = Path(__file__).parents[1]
-    paths = [os.fspath(package.parent), os.environ.get("PYTHONPATH", "")]
+    paths = [os.fspath(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -226,7 +247,7 @@ def _server(folder: Path, hub: Hub, plugins: Path, queue: int) -> Iterator[tuple
         "CANARY_HUB_ALLOW_PLUGINS": ",".join([*hub.allow, _STACKS]) if hub.allow is not None else "",
         "CANARY_HUB_BLOCK_PLUGINS": ",".join(hub.block),
     }
-    command = [sys.executable, "-m", f"{package.name}.cli", "serve", "--port", str(port), "--queue", str(queue)]
+    command = [sys.executable, "-m", "canary_hub.cli", "serve", "--port", str(port), "--queue", str(queue)]
     command += ["--host", "127.0.0.1", "--plugins-dir", os.fspath(plugins), "--stack", "load-1"]
     log = folder / "log"
     with log.open("wb") as out:
@@ -235,7 +256,7 @@ def _server(folder: Path, hub: Hub, plugins: Path, queue: int) -> Iterator[tuple
         until = time.monotonic() + START_SECONDS
         while "/v1" not in log.read_text("utf-8", "replace"):
             if process.poll() is not None or time.monotonic() > until:
-                last = (log.read_text("utf-8", "replace").strip().splitlines() or ["it said nothing"])[-1]
+                last = (log.read_text("utf-8", "replace").strip().splitlines() or ["it printed nothing"])[-1]
                 raise HubError(f"The server does not start: {last}", "Try `canary-hub serve` alone.")
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}", process
@@ -249,10 +270,8 @@ def _server(folder: Path, hub: Hub, plugins: Path, queue: int) -> Iterator[tuple
 
 async def _visit(
     url: str, pid: int, clips: list[Clip], visitors: int, requests: int, seed: int, progress: Callable[[str], None]
-) -> tuple[list[Asked], float, list[tuple[int, float]]]:
-    """All visitors at once: what they asked, the seconds it took, and (requests ended, MiB of the server)."""
-    import httpx
-
+) -> tuple[list[Request], float, list[tuple[int, float]]]:
+    """All visitors at once: their requests, the seconds it took, and (requests ended, MiB of the server)."""
     async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
         config = (await http.get("/config")).raise_for_status().json()
     fn_index = next(one["id"] for one in config["dependencies"] if one["api_name"] == "transcribe")
@@ -266,20 +285,20 @@ async def _visit(
             clip = clips[2 * number + choose.randrange(2)]  # nobody else has it
             manner: Manner = choose.choices(("whole", "cancel", "leave"), (8, 1, 1))[0]
             face = "page" if at_once or manner == "cancel" else choose.choice(("page", "openai"))
-            plan.append((clip, Asked(number, at_once, clip.name, choose.choice(stacks), face, manner)))
+            plan.append((clip, Request(number, at_once, clip.name, choose.choice(stacks), face, manner)))
         everybody.append(Visitor(number, url, fn_index, plan))
-        everything += [asked for _, asked in plan]
+        everything += [request for _, request in plan]
     memory: list[tuple[int, float]] = []
-    over = threading.Event()
+    ended = threading.Event()
 
     def look() -> None:
-        said = 0
-        while not over.wait(0.25):
-            done = sum(asked.ended > 0 for asked in everything)
+        shown = 0
+        while not ended.wait(0.25):
+            done = sum(request.ended > 0 for request in everything)
             if (mib := _resident_mib(pid)) is not None:
                 memory.append((done, mib))
-            if done >= said + 100:
-                said = done
+            if done >= shown + 100:
+                shown = done
                 progress(f"{done} of {len(everything)} requests")
 
     watch = threading.Thread(target=look, daemon=True)
@@ -288,7 +307,7 @@ async def _visit(
     try:
         await asyncio.gather(*(one.visit() for one in everybody))
     finally:
-        over.set()
+        ended.set()
         watch.join()
     return everything, time.perf_counter() - began, memory
 
@@ -304,63 +323,87 @@ def _resident_mib(pid: int) -> float | None:
 def _report(
     lanes: tuple[str, ...],
     visitors: int,
-    asked: list[Asked],
+    all_requests: list[Request],
     seconds: float,
     memory: list[tuple[int, float]],
     loads: int,
     distinct: int,
-) -> ServeReport:
-    states = Counter(one.state for one in asked)
-    took = sorted(one.ended - one.asked for one in asked if one.state == "right") or [0.0]
-    refused = [told for one in asked for told in one.refused]
-    patient = [one for one in asked if not one.at_once]
+) -> LoadReport:
+    states = Counter(request.state for request in all_requests)
+    took = sorted(request.ended - request.sent for request in all_requests if request.state == "right") or [0.0]
+    refused = [message for request in all_requests for message in request.refused]
+    patient = [request for request in all_requests if not request.at_once]
     waits: dict[int, list[float]] = {}
-    for one in patient:
-        if one.began and one.entered:
-            waits.setdefault(one.visitor, []).append(one.began - one.entered)
+    for request in patient:
+        if request.began and request.entered:
+            waits.setdefault(request.visitor, []).append(request.began - request.entered)
     waited = sorted(map(statistics.fmean, waits.values())) or [0.0]
-    steady = [(done, mib) for done, mib in memory if done >= WARM_UP * len(asked)]
+    steady = [(done, mib) for done, mib in memory if done >= WARM_UP * len(all_requests)]
     slope = None
     if len(steady) > 1 and steady[-1][0] - steady[0][0] >= 100:
         slope = 1000 * statistics.linear_regression(*zip(*steady, strict=True)).slope
-    return ServeReport(
+    return LoadReport(
         visitors=visitors,
         stacks=lanes,
         seconds=seconds,
-        requests=len(asked),
+        requests=len(all_requests),
         right=states["right"],
         crossed=states["crossed"],
         lost=states["lost"],
         cancelled=states["cancelled"],
         left=states["left"],
         refused=len(refused),
-        unclear=sum(not re.search(r"number \d+ .*Try again in \d+ second", told) for told in refused),
+        unclear=sum(not re.search(r"number \d+ .*Try again in \d+ second", message) for message in refused),
         p50=statistics.median(took),
         p95=took[int(0.95 * (len(took) - 1))],
         longest=took[-1],
-        per_second=len(asked) / seconds,
+        per_second=len(all_requests) / seconds,
         waited=(waited[0], statistics.median(waited), waited[-1]),
-        overtaken=max((_overtaken(one, asked) for one in patient), default=0),
+        overtaken=max((_overtaken(request, all_requests) for request in patient), default=0),
         memory_mib=(steady[0][1], steady[-1][1]) if steady else None,
         slope=slope,
         loads=loads,
         distinct=distinct,
         failures=tuple(
-            f"visitor {one.visitor}, {one.clip}, {one.stack}, {one.face}: "
-            f"{one.state} after {one.ended - one.asked:.0f} s: {one.why}"
-            for one in asked
-            if one.state in ("crossed", "lost")
+            f"visitor {request.visitor}, {request.clip}, {request.stack}, {request.face}: "
+            f"{request.state} after {request.ended - request.sent:.0f} s: {request.why}"
+            for request in all_requests
+            if request.state in ("crossed", "lost")
         ),
     )
 
 
-def _overtaken(one: Asked, asked: list[Asked]) -> int:
+def _overtaken(request: Request, all_requests: list[Request]) -> int:
     """Most runs of one other visitor that began while this one waited in the queue."""
-    if one.entered is None or one.began is None:
+    if request.entered is None or request.began is None:
         return 0
-    before = Counter(
-        other.visitor
-        for other in asked
-        if other.visitor != one.visitor and other.began is not None and one.entered < other.began < one.began
-    )
+    others = (other for other in all_requests if other.visitor != request.visitor and other.began is not None)
+    before = Counter(other.visitor for other in others if request.entered < other.began < request.began)
     return max(before.values(), default=0)
+
+
+@click.command()
+@click.option("--lane", "lanes", multiple=True, metavar="LANE", help="A stack, and what differs in it.")
+@click.option("--visitors", type=click.IntRange(1, 1000), default=50, show_default=True, help="At once.")
+@click.option("--requests", type=click.IntRange(1), default=20, show_default=True, help="Of each visitor.")
+@click.option("--queue", type=click.IntRange(1), default=64, show_default=True, help="How many may wait.")
+@click.option("--audio", type=click.Path(path_type=Path, dir_okay=False), help="Speech to cut clips from.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write everything here too.")
+def main(json_file: Path | None, **options: Any) -> None:
+    """Start the page as a program of its own and let many visitors ask at once, by the page and by OpenAI's API.
+
+    Some cancel, some hang up, some send everything together. The exit code is 1 if an answer was lost or went to
+    somebody else, or a stack was loaded twice.
+    """
+    report = load_test(Hub(), progress=lambda message: click.echo(message, err=True), **options)
+    if json_file is not None:
+        save(json_file, json.dumps(asdict(report), indent=1) + "\n")
+    click.echo(report.table())
+    for failure in report.failures:
+        click.echo(failure, err=True)
+    if not report.holds:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
