@@ -14,8 +14,8 @@ from ...errors import explain
 from ...hub import Hub
 from ...share.store import SharedResults
 from ..server.queue import MODEL, full_queue
-from ..transcribe.details import side_by_side
 from ..transcribe.tab import EXAMPLE, ON_SEEK, SEEK, playable
+from ..widgets.details import side_by_side
 from ..widgets.events import ENDING_WITH_AUDIO, Waiting, after, starting
 from ..widgets.quiet import PICKED, PRIVATE, QUIET
 from ..widgets.share_panel import Share

@@ -15,6 +15,7 @@ from ...hub import Hub
 from ...share.store import SharedResults
 from ..server.gradio_inside import keep_file
 from ..server.queue import MODEL, full_queue
+from ..widgets.details import details
 from ..widgets.events import ENDING_WITH_AUDIO, Waiting, after, starting
 from ..widgets.html import idle, note, status
 from ..widgets.picker import Picker, component_pickers, prompt_fields, stack_picker
@@ -22,7 +23,6 @@ from ..widgets.quiet import PRIVATE, QUIET
 from ..widgets.runs import Moment, transcribe
 from ..widgets.share_panel import Share
 from .ask import Ask
-from .details import details
 from .downloads import Downloads
 from .html import segments, stages
 
