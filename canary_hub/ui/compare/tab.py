@@ -14,12 +14,9 @@ from ...errors import explain
 from ...hub import Hub
 from ...share.store import SharedResults
 from ..server.gradio_inside import keep_file
-from ..transcribe.details import side_by_side
-from ..transcribe.tab import EXAMPLE, ON_SEEK, SEEK, playable
 from ..widgets.details import side_by_side
 from ..widgets.events import PICKED, QUIET, Waiting
 from ..widgets.player import EXAMPLE, ON_SEEK, SEEK, playable, player
-from ..widgets.quiet import PICKED, QUIET
 from ..widgets.run_controls import RunControls
 from ..widgets.share_panel import Share
 from . import html as results

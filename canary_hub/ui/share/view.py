@@ -15,7 +15,6 @@ from ..compare.html import measures, transcripts
 from ..server.gradio_inside import keep_file
 from ..transcribe.downloads import captions
 from ..transcribe.html import segments, stages
-from ..transcribe.tab import ON_SEEK, SEEK
 from ..widgets.details import details, side_by_side
 from ..widgets.events import QUIET
 from ..widgets.html import status
