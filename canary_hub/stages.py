@@ -9,14 +9,55 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from .specs import Options
+from .specs import Options, WeightsRef
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
-    from .weights.checkpoint import Checkpoint
+
+class WeightFiles(Protocol):
+    """One checkpoint, as a component sees it: a `weights.checkpoint.Checkpoint`. Each member may raise WeightsError."""
+
+    ref: WeightsRef
+
+    @property
+    def name(self) -> str:
+        """A short name for messages and provenance tags."""
+        ...
+
+    @property
+    def available(self) -> bool:
+        """Whether loading needs no download."""
+        ...
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """config.json as a dict."""
+        ...
+
+    def file(self, name: str) -> Path:
+        """The path of one file, fetched when it has to be."""
+        ...
+
+    def folder(self) -> Path:
+        """The folder with all files of the ref, downloaded when needed."""
+        ...
+
+    def tensors(self) -> Any:
+        """The safetensors files, opened and mapped: a `weights.tensors.TensorFiles`."""
+        ...
+
+    def with_files(self, files: tuple[str, ...]) -> WeightFiles:
+        """The same repository or folder, asked for other files."""
+        ...
+
+    def fingerprint(self) -> str:
+        """What tells these weights from all others, whatever their folder is called."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +70,7 @@ class Build:
     """
 
     options: Options
-    weights: Mapping[str, Checkpoint] = field(default_factory=lambda: MappingProxyType({}))
+    weights: Mapping[str, WeightFiles] = field(default_factory=lambda: MappingProxyType({}))
     dtype: str = "float32"
     device: str = "cpu"
 

@@ -47,7 +47,7 @@ def open_checkpoint(build: Build) -> TensorFiles:
     The embeddings may be absent (they are then read from the base LLM).
     Raises: WeightsError naming missing, unexpected and wrongly shaped tensors.
     """
-    files = build.weights[CHECKPOINT].tensors()
+    files: TensorFiles = build.weights[CHECKPOINT].tensors()
     expected = checkpoint_shapes(build.weights[CHECKPOINT].config, build.weights[BASE_LLM].config)
     if EMBEDDINGS not in files:
         del expected[EMBEDDINGS]

@@ -61,7 +61,8 @@ def embeddings(build: Build, files: TensorFiles) -> torch.Tensor:
     """(V, H), from the checkpoint, else from the base LLM's own weights. Raises: WeightsError."""
     if EMBEDDINGS in files:
         return files.tensor(EMBEDDINGS)
-    table = build.weights[BASE_LLM].with_files(WeightsRef.files).tensors().tensor("model.embed_tokens.weight")
+    base: TensorFiles = build.weights[BASE_LLM].with_files(WeightsRef.files).tensors()
+    table = base.tensor("model.embed_tokens.weight")
     config, file = build.weights[BASE_LLM].config, "base LLM config"
     wanted = [size(config, "vocab_size", file), size(config, "hidden_size", file)]
     if list(table.shape) != wanted:
