@@ -19,8 +19,33 @@ if TYPE_CHECKING:
     import torch
 
 
+class Tensors(Protocol):
+    """The tensors of a checkpoint's files: a mapping of names to shapes, and each as a tensor of its own dtype."""
+
+    folder: Path
+
+    def __getitem__(self, name: str) -> tuple[int, ...]:
+        """The tensor's shape."""
+        ...
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def dtype(self, name: str) -> str:
+        """The tensor's dtype as safetensors writes it, such as "BF16"."""
+        ...
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """The tensor, mapped from its file. Raises: WeightsError for one that is not there."""
+        ...
+
+
 class WeightFiles(Protocol):
-    """One checkpoint, as a component sees it: a `weights.checkpoint.Checkpoint`. Each member may raise WeightsError."""
+    """The files behind a `WeightsRef`; nothing is read or fetched before it is asked for.
+
+    `weights.checkpoint.Checkpoint` is what a component is given.
+    """
 
     ref: WeightsRef
 
@@ -30,33 +55,33 @@ class WeightFiles(Protocol):
         ...
 
     @property
-    def available(self) -> bool:
-        """Whether loading needs no download."""
-        ...
-
-    @property
     def config(self) -> dict[str, Any]:
-        """config.json as a dict."""
-        ...
-
-    def file(self, name: str) -> Path:
-        """The path of one file, fetched when it has to be."""
-        ...
-
-    def folder(self) -> Path:
-        """The folder with all files of the ref, downloaded when needed."""
-        ...
-
-    def tensors(self) -> Any:
-        """The safetensors files, opened and mapped: a `weights.tensors.TensorFiles`."""
-        ...
-
-    def with_files(self, files: tuple[str, ...]) -> WeightFiles:
-        """The same repository or folder, asked for other files."""
+        """config.json. Raises: WeightsError."""
         ...
 
     def fingerprint(self) -> str:
         """What tells these weights from all others, whatever their folder is called."""
+        ...
+
+    @property
+    def available(self) -> bool:
+        """Whether loading needs no download."""
+        ...
+
+    def file(self, name: str) -> Path:
+        """The path of one file, fetched when it has to be. Raises: WeightsError."""
+        ...
+
+    def folder(self) -> Path:
+        """The folder with all files, fetched when they have to be. Raises: WeightsError."""
+        ...
+
+    def tensors(self) -> Tensors:
+        """The safetensors files, opened and mapped. Raises: WeightsError."""
+        ...
+
+    def with_files(self, files: tuple[str, ...]) -> WeightFiles:
+        """The same repository or folder, asked for other files."""
         ...
 
 
