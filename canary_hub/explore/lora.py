@@ -214,9 +214,9 @@ def _targets(linears: dict[str, Any]) -> tuple[Target, ...]:
         kinds.setdefault(path.rsplit(".", 1)[-1], []).append(module)
     targets = []
     for name, modules in kinds.items():
-        one = modules[0]
-        a, b = one.lora_A["default"].weight, one.lora_B["default"].weight
-        before = one.base_layer.weight
+        first = modules[0]
+        a, b = first.lora_A["default"].weight, first.lora_B["default"].weight
+        before = first.base_layer.weight
         targets.append(
             Target(name, tuple(before.shape), tuple(a.shape), tuple(b.shape), before.numel(), a.numel() + b.numel(),
                    len(modules))
@@ -249,7 +249,7 @@ def _update(files: Tensors, module: str, scaling: float) -> Update:
     base, a, b = _factors(files, module)
     values = singular_values(a, b, scaling)
     energy = values.square()
-    held = energy.cumsum(0) / energy.sum().clamp(min=1e-300)
+    share = energy.cumsum(0) / energy.sum().clamp(min=1e-300)
     return Update(
         module=module,
         layer=next((int(piece) for piece in module.split(".") if piece.isdigit()), 0),
@@ -257,7 +257,7 @@ def _update(files: Tensors, module: str, scaling: float) -> Update:
         singular_values=tuple(round(value, 6) for value in values.tolist()),
         norm=float(energy.sum().sqrt()),
         base_norm=float(base.float().norm()),
-        rank_90=int((held < ENERGY).sum()) + 1,
+        rank_90=int((share < ENERGY).sum()) + 1,
     )
 
 
