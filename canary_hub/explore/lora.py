@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..hub import Hub
     from ..pipeline import Stack
-    from ..weights.tensors import TensorFiles
+    from ..stages import Tensors
 
 ENERGY = 0.9
 """`Update.rank_90`: how many directions hold this share of an update's squared norm."""
@@ -237,7 +237,7 @@ def singular_values(a: torch.Tensor, b: torch.Tensor, scaling: float) -> torch.T
     return values
 
 
-def _factors(files: TensorFiles, module: str) -> Iterator[torch.Tensor]:
+def _factors(files: Tensors, module: str) -> Iterator[torch.Tensor]:
     """The base weight, A and B of a wrapped linear, as the file has them."""
     from ..models.canary_qwen.layout import llm_name, lora_names
 
@@ -245,7 +245,7 @@ def _factors(files: TensorFiles, module: str) -> Iterator[torch.Tensor]:
         yield files.tensor(name)
 
 
-def _update(files: TensorFiles, module: str, scaling: float) -> Update:
+def _update(files: Tensors, module: str, scaling: float) -> Update:
     base, a, b = _factors(files, module)
     values = singular_values(a, b, scaling)
     energy = values.square()
@@ -261,7 +261,7 @@ def _update(files: TensorFiles, module: str, scaling: float) -> Update:
     )
 
 
-def _proof(stack: Stack, files: TensorFiles, modules: list[str], scaling: float) -> Proof | None:
+def _proof(stack: Stack, files: Tensors, modules: list[str], scaling: float) -> Proof | None:
     """Every loaded weight against its factors; None where the backend keeps no such weights."""
     import torch
 

@@ -13,8 +13,7 @@ from ..models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 from ..models.families.family import Family
 from ..options import check_dtype
 from ..specs import Options, StackSpec, Stage
-from ..stages import Build
-from ..weights.checkpoint import Checkpoint
+from ..stages import Build, WeightFiles
 from ..weights.headers import File, Tensor, read_headers
 from .layout import CompositeLayout, Layout, PublishedLayout
 
@@ -50,7 +49,7 @@ class Subject:
         self.llm = self.assembly.parts[Stage.LLM]
 
     @property
-    def checkpoints(self) -> Mapping[str, Checkpoint]:
+    def checkpoints(self) -> Mapping[str, WeightFiles]:
         """Role -> checkpoint of the LLM backend."""
         return self.resolved(Stage.LLM)[0].weights
 
@@ -92,7 +91,7 @@ class Subject:
         return family if "vocab_size" in config.get("text_config", {}) else None
 
     @property
-    def speech(self) -> Checkpoint:
+    def speech(self) -> WeightFiles:
         """The checkpoint with the encoder in it, for a family or in the published layout."""
         return self.checkpoints[self.family.role if self.family else CHECKPOINT]
 
@@ -156,7 +155,7 @@ class Subject:
         return self.hub.load(self.assembly, dtype=self.dtype, device=self.device)
 
 
-def _config_here(checkpoint: Checkpoint) -> Mapping[str, Any]:
+def _config_here(checkpoint: WeightFiles) -> Mapping[str, Any]:
     """The config.json, shipped or on this machine; empty where asking for it would fetch it."""
     return checkpoint.config if checkpoint.ref.config is not None or checkpoint.available else {}
 

@@ -10,9 +10,9 @@ import gradio as gr
 from ..contracts import describe
 from ..errors import HubError
 from ..hub import Hub
+from ..lanes import Lane
 from ..specs import ComponentSpec, Contract, StackSpec, Stage
 from .widgets.picker import LABELS, fit
-from .widgets.runs import Choice
 from .widgets.templates import render
 
 HOW_TO = """from canary_hub.hookspecs import hookimpl
@@ -43,7 +43,7 @@ def registry_tab(hub: Hub) -> None:
 
 
 def _stack(hub: Hub, spec: StackSpec) -> dict[str, Any]:
-    problems, warnings = fit(hub, Choice(spec.name))
+    problems, warnings = fit(hub, Lane(spec.name))
     stages = [(LABELS[stage][0], spec.components[stage]) for stage in Stage]
     return {"spec": spec, "stages": stages, "problems": problems, "warnings": warnings}
 

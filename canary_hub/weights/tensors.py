@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WeightsError
+from ..stages import Tensors
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +100,7 @@ class TensorFiles(Mapping[str, tuple[int, ...]]):
         return tensor
 
 
-def check_names(files: TensorFiles, expected: Mapping[str, tuple[int, ...]], unused: Iterable[str] = ()) -> None:
+def check_names(files: Tensors, expected: Mapping[str, tuple[int, ...]], unused: Iterable[str] = ()) -> None:
     """Every tensor of the file is expected or known as unused, none is missing, every shape and dtype is right.
 
     Raises: WeightsError naming what is missing, unexpected, wrongly shaped or of another dtype, all at once.

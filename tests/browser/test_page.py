@@ -199,9 +199,9 @@ def test_a_result_is_heard_from_a_segment_and_downloads_in_every_format(watched)
 
 
 @pytest.mark.parametrize("language", ["en-GB", "de-DE", "zh-CN"])
-def test_a_click_on_a_time_plays_in_every_language(browser, page_url, language):
+def test_a_click_on_a_time_plays_in_every_language(watched, browser, language):
     """gradio labels its buttons in the visitor's language. A second click does not stop what plays."""
-    watched = Watched(browser, page_url, locale=language)
+    watched = type(watched)(browser, watched.url, locale=language)
     page = watched.page
     watched.upload(LONG)
     watched.run()

@@ -359,7 +359,7 @@ def test_a_file_too_large_to_draw_is_refused(tmp_path):
 
 def test_of_several_comparisons_the_one_that_is_shown_is_shared(comparison):
     other = replace(comparison, file="other.wav")
-    shown = compare_tab.Shown("a.wav", CompareMoment("done", comparisons=(comparison, other)))
+    shown = compare_tab.LastComparison("a.wav", CompareMoment("done", comparisons=(comparison, other)))
     assert compare_tab._to_share(shown) == (comparison, "a.wav")
     assert compare_tab._to_share(shown._replace(which=1)) == (other, "a.wav")
 

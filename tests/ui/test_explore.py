@@ -275,10 +275,10 @@ def test_the_explained_words_occur(hub, name):
 
 
 def test_what_was_shown_is_kept_but_not_without_end(hub):
-    from canary_hub.ui.explore.tab import KEPT, Shown, _after
+    from canary_hub.ui.explore.tab import KEPT, LastExploration, _after
 
     moment = list(run_exploration(hub, Key("nano", "structure")))[-1]
-    last = Shown(Key("nano", None), moment)
+    last = LastExploration(Key("nano", None), moment)
     for i in range(KEPT + 5):
         last = _after(Key("nano", "structure", str(i)), moment, last)
     assert [key.audio for key, _ in last.kept] == [str(i) for i in range(5, KEPT + 5)]

@@ -16,9 +16,9 @@ from ..server.gradio_inside import keep_file
 from ..transcribe.details import details, side_by_side
 from ..transcribe.downloads import captions
 from ..transcribe.html import segments, stages
-from ..transcribe.tab import ON_SEEK, SEEK
+from ..widgets.events import QUIET
 from ..widgets.html import status
-from ..widgets.quiet import QUIET
+from ..widgets.player import ON_SEEK, SEEK
 from ..widgets.runs import Moment
 from ..widgets.templates import render
 

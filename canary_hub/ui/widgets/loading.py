@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import TimeoutError as NotYet
+from typing import TypeVar
 
 from ...errors import HubError
 from ...hub import Hub
@@ -14,12 +15,14 @@ from ...run.background import in_background
 from ...specs import StackSpec, WeightsRef
 from ...weights.checkpoint import downloaded_bytes
 
+T = TypeVar("T")
+
 LOOK_EVERY = 0.5
 """Seconds between two looks at a download."""
 
 
-def load(hub: Hub, stack: StackSpec | Lane) -> Generator[str, None, Stack]:
-    """Yield what is happening, return the stack.
+def load(hub: Hub, stack: StackSpec | Lane, show: Callable[[str], T]) -> Generator[T, None, Stack]:
+    """Yield what is happening, in words that `show` makes something of; return the stack.
 
     A caller that gives up does not stop a download: what has arrived is kept, and the stack is released
     as soon as it is loaded.
@@ -36,7 +39,7 @@ def load(hub: Hub, stack: StackSpec | Lane) -> Generator[str, None, Stack]:
             return work.result(timeout=wait)
         except NotYet:
             wait = LOOK_EVERY
-            yield download_progress(missing) or f"Loading {spec.title or spec.name}"
+            yield show(download_progress(missing) or f"Loading {spec.title or spec.name}")
 
 
 def download_progress(missing: Sequence[WeightsRef]) -> str:

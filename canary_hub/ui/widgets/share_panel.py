@@ -17,8 +17,8 @@ from ...share.links import Link, to_query
 from ...share.store import Saved, SharedResults
 from ..server.rates import Rate, rate_from_env
 from ..server.visitor import visitor
+from .events import PRIVATE
 from .html import note, status
-from .quiet import PRIVATE
 from .runs import Moment
 from .templates import render
 

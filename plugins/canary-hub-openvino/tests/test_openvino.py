@@ -20,6 +20,7 @@ from canary_hub.models.canary_qwen import encoder as fastconformer
 from canary_hub.models.canary_qwen import llm as qwen3
 from canary_hub.models.canary_qwen.options import Qwen3Call
 from canary_hub.pipeline import Stack
+from canary_hub.settings import cache_folder
 from canary_hub.specs import Options, Stage, WeightsRef
 from canary_hub.stages import Build, Step
 from canary_hub.testing import EncoderConformance, LLMConformance
@@ -54,7 +55,7 @@ class OverTheOracle:
     def test_states_its_bytes(self, subject: UnderTest) -> None:
         """OpenVINO's weights are in no tensor of torch or numpy: they count as their files on disk."""
         component = subject.build()
-        files = sum(path.stat().st_size for path in exported.folder().glob(f"{self.files}*/*.bin"))
+        files = sum(path.stat().st_size for path in cache_folder("openvino").glob(f"{self.files}*/*.bin"))
         assert component.nbytes == held_bytes(component) + files
 
 
