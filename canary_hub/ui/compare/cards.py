@@ -29,7 +29,7 @@ class Card:
         name = f"lane-{number}"
         with gr.Column(visible=shown, min_width=200, elem_id=name, elem_classes="ch-lanecard") as self.column:
             with gr.Row(elem_classes="ch-lanehead"):
-                gr.HTML(f"<h3>Lane {number}</h3>", js_on_load=_grouped(number))
+                gr.HTML(render("compare/card_heading.html", number=number), js_on_load=_grouped(number))
                 self.remove = gr.Button(
                     "Remove", size="sm", min_width=60, scale=0, interactive=False, elem_id=f"{name}-remove"
                 )
@@ -96,7 +96,7 @@ class Cards:
         forms += [forms[0]] * (MAX_LANES - len(forms))
         self.count = gr.State(MIN_LANES)
         with gr.Row(elem_classes="ch-buttons ch-presets"):
-            gr.HTML('<span class="ch-quiet">Presets, from the stack of lane 1:</span>')
+            gr.HTML(render("compare/presets.html"))
             self.presets = [
                 gr.Button(name, size="sm", min_width=60, scale=0, elem_id=f"preset-{i}")
                 for i, name in enumerate(PRESETS, 1)

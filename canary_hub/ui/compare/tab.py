@@ -14,7 +14,7 @@ from ...errors import explain
 from ...hub import Hub
 from ...share.store import SharedResults
 from ..server.gradio_inside import keep_file
-from ..transcribe.details import side_by_side
+from ..widgets.details import side_by_side
 from ..widgets.events import PICKED, QUIET, Waiting
 from ..widgets.player import EXAMPLE, ON_SEEK, SEEK, playable, player
 from ..widgets.run_controls import RunControls
