@@ -61,14 +61,16 @@ def rows(comparison: Comparison) -> list[Measure]:
         measured = ("" if isinstance(lane, FailedLane) else read(lane) for lane in comparison.lanes)
         return Measure(group, name, tuple(Cell(cell) if isinstance(cell, str) else cell for cell in measured))
 
-    errors = []
-    if comparison.reference is not None:
-        errors = [
+    errors = (
+        [
             row("Errors", "WER, normalised", lambda lane: _rate(lane.errors["whisper"].words)),
             row("Errors", "CER, normalised", lambda lane: _rate(lane.errors["whisper"].characters)),
             row("Errors", "WER, raw", lambda lane: _rate(lane.errors["raw"].words)),
             row("Errors", "CER, raw", lambda lane: _rate(lane.errors["raw"].characters)),
         ]
+        if comparison.reference is not None
+        else []
+    )
     speeds, sizes, distances = "Speed and confidence", "Size", "Distance to lane 1"
     return [
         *errors,
