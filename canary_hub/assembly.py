@@ -14,7 +14,7 @@ from .errors import HubError, PluginError, WeightsError
 from .options import build_and_call
 from .run.checks import blamed
 from .specs import ComponentSpec, Contract, Options, SegmenterSpec, StackSpec, Stage, WeightsRef
-from .stages import Build
+from .stages import Build, WeightFiles
 from .weights.checkpoint import Checkpoint, Resolver
 
 
@@ -64,7 +64,7 @@ class Assembly:
         return contracts, Fit((*problems, *fit.problems), fit.warnings)
 
     @property
-    def checkpoints(self) -> tuple[Checkpoint, ...]:
+    def checkpoints(self) -> tuple[WeightFiles, ...]:
         """The distinct checkpoints that loading the stack reads."""
         every = (checkpoint for build in self.builds.values() for checkpoint in build.weights.values())
         return tuple({checkpoint.ref: checkpoint for checkpoint in every}.values())

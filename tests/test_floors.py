@@ -58,7 +58,7 @@ KNOWS = {  # a part of the package (`part_of`) -> the parts that it may import b
     **dict.fromkeys(("assembly", "plugins"), WORDS | ROOMS),
     "pipeline": WORDS | ROOMS | {"assembly"},
     "registry": WORDS | ROOMS | {"plugins"},
-    "hub": WORDS | ROOMS | {"assembly", "pipeline", "plugins", "registry"},
+    "hub": WORDS | ROOMS | {"assembly", "pipeline", "plugins", "registry"},  # no models: these are plugins like others
     "": HUB,  # canary_hub/__init__.py: what `import canary_hub` offers
     **dict.fromkeys(FEATURES, HUB),
     **dict.fromkeys(("evaluate", "share"), HUB | {"compare"}),

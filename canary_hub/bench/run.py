@@ -50,7 +50,7 @@ def bench(
         agree_with: the id of an LLM backend whose tokens are compared with this one's, for `BenchReport.agreement`.
         seconds, batch: length of the synthetic clip, and how many of it run together.
         tokens: decoding steps, the first of which is the prefill; an end token does not end them.
-        progress: told what goes on.
+        progress: called with a line before each step.
 
     Raises: HubError; also what a run raised.
     """
@@ -114,9 +114,10 @@ def _random_weights(hub: Hub, spec: StackSpec, progress: Callable[[str], None]) 
     """Folders of a random checkpoint by role; the base LLM's own tokenizer where it is at hand."""
     from ..models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 
-    found = {checkpoint.ref: checkpoint for checkpoint in hub.assemble(spec).checkpoints}
+    builds = hub.assemble(spec).builds.values()
+    checkpoints = {role: checkpoint for build in builds for role, checkpoint in build.weights.items()}
     try:
-        config, llm = (found[spec.weights[role]] for role in (CHECKPOINT, BASE_LLM))
+        config, llm = checkpoints[CHECKPOINT], checkpoints[BASE_LLM]
     except KeyError as error:
         raise HubError(
             f"Random weights need a checkpoint in the Canary-Qwen layout, and stack {spec.name!r} reads none.",

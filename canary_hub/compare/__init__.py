@@ -4,7 +4,7 @@ from .distances import Distance
 from .events import Event, LaneDone, LaneEvent, LaneFailed, LaneLoading, LaneStarted
 from .markdown import differing_words, table, to_markdown
 from .result import Comparison, FailedLane, LaneResult, LaneStage, from_json, to_json
-from .rows import Cell, Row, first_difference, rows
+from .rows import Cell, Measure, first_difference, rows
 from .run import MAX_LANES, MIN_LANES, compare
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "LaneResult",
     "LaneStage",
     "LaneStarted",
-    "Row",
+    "Measure",
     "compare",
     "differing_words",
     "first_difference",

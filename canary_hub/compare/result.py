@@ -46,7 +46,7 @@ class LaneStage:
 class LaneResult:
     """A lane that ran to its end.
 
-    lane: how it was asked for; `lanes.parse_lane` reads it.
+    lane: the lane as one line; `lanes.parse_lane` reads it.
     components: ids by stage. options: build and call options by stage, defaults included.
     stages: cost by stage, "audio" first.
     first_token_seconds: from the start of the work (loading is not in it) to the first token, with the time of
@@ -134,7 +134,7 @@ _Lane = Annotated[LaneResult | FailedLane, Field(discriminator="state")]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two to four lanes on one file, in the order in which they were asked for.
+    """Two to four lanes on one file, in the order in which they were given.
 
     duration: seconds of audio.
     in_turn: whether they ran one after the other; lanes that run at once wait for each other, and their times

@@ -43,7 +43,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class Measure:
     """One measure of every lane, and the group of measures that it belongs to."""
 
     group: str
@@ -51,15 +51,15 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-Measure = Callable[[LaneResult], Cell | str]
+_Read = Callable[[LaneResult], Cell | str]
 
 
-def rows(comparison: Comparison) -> list[Row]:
+def rows(comparison: Comparison) -> list[Measure]:
     """All measures, in groups: errors where there is a reference, times, speeds, sizes, distances to lane 1."""
 
-    def row(group: str, name: str, measure: Measure) -> Row:
-        measured = ("" if isinstance(lane, FailedLane) else measure(lane) for lane in comparison.lanes)
-        return Row(group, name, tuple(Cell(cell) if isinstance(cell, str) else cell for cell in measured))
+    def row(group: str, name: str, read: _Read) -> Measure:
+        measured = ("" if isinstance(lane, FailedLane) else read(lane) for lane in comparison.lanes)
+        return Measure(group, name, tuple(Cell(cell) if isinstance(cell, str) else cell for cell in measured))
 
     errors = [
         row("Errors", "WER, normalised", lambda lane: _rate(lane.errors["whisper"].words)),
@@ -100,7 +100,7 @@ def _rate(edits: Edits) -> Cell:
     return Cell(f"{edits.rate:.1%}", f"{edits.wrong} of {edits.reference}")
 
 
-def _spent(comparison: Comparison, stage: str) -> Measure:
+def _spent(comparison: Comparison, stage: str) -> _Read:
     first = comparison.lanes[0]
     own = first.components.get(stage) if isinstance(first, LaneResult) else None
 
@@ -122,7 +122,7 @@ def _memory(lane: LaneResult) -> Cell:
     return Cell(size(lane.nbytes), f"{size(lane.nbytes_in_common)} in common" if lane.nbytes_in_common else "")
 
 
-def _distance(stage: str) -> Measure:
+def _distance(stage: str) -> _Read:
     def measured(lane: LaneResult) -> Cell:
         distance = lane.distances.get(stage, Distance())
         if distance.max_abs is None:

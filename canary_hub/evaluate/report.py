@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ..compare.scoring import NORMALISERS, Edits, Errors, Normalise, errors
 from .bootstrap import RESAMPLES, Difference, Interval, difference, interval
-from .results import Row
+from .results import UtteranceResult
 
 Unit = Literal["wer", "cer"]
 Measure = tuple[Unit, Normalise]
@@ -39,7 +39,7 @@ class ErrorRate:
 class LaneReport:
     """One stack's results.
 
-    lane: the stack as it was asked for; file: its results file.
+    lane: the stack and what differs in it, as one line; file: its results file.
     rows: every utterance in the manifest's order.
     errors: by normaliser and then index, of the rows that have a transcript; rates: of those rows together, and
         empty where there is none.
@@ -47,17 +47,17 @@ class LaneReport:
 
     lane: str
     file: str
-    rows: tuple[Row, ...]
+    rows: tuple[UtteranceResult, ...]
     errors: dict[Normalise, dict[int, Errors]]
     rates: dict[Measure, ErrorRate]
 
     @property
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[UtteranceResult]:
         """The utterances without a transcript; they count in no rate."""
         return [row for row in self.rows if row.error is not None]
 
     @property
-    def noted(self) -> list[Row]:
+    def noted(self) -> list[UtteranceResult]:
         """The transcripts that are doubtful: cut off, repeated, silence."""
         return [row for row in self.rows if row.note is not None]
 
@@ -88,7 +88,7 @@ class PairedTest:
     difference: Difference
 
 
-def lane_report(lane: str, file: str, rows: Sequence[Row]) -> LaneReport:
+def lane_report(lane: str, file: str, rows: Sequence[UtteranceResult]) -> LaneReport:
     """Score a stack's rows."""
     scored: dict[Normalise, dict[int, Errors]] = {
         normalise: {

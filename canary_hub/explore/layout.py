@@ -18,7 +18,7 @@ from ..models.canary_qwen.layout import (
     lora_targets,
 )
 from ..models.families.family import Family
-from ..specs import ComponentSpec, Stage
+from ..specs import Stage
 
 Filled = Mapping[str, tuple[str, str]]
 """A tensor's name -> the stage it belongs to, and the tensor of that stage's module that it fills."""
@@ -167,8 +167,3 @@ def empty_llm(config: Mapping[str, Any]) -> Any:
             f"transformers cannot build the language model from its config.json: {error}.",
             "The config must be that of a causal language model that the installed transformers knows.",
         ) from error
-
-
-def family_of(part: ComponentSpec) -> Family | None:
-    """The family of an LLM backend, where it states one."""
-    return part.family if isinstance(part.family, Family) else None

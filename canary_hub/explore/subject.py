@@ -12,11 +12,10 @@ from ..errors import HubError, OptionError
 from ..models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 from ..models.families.family import Family
 from ..options import check_dtype
-from ..specs import StackSpec, Stage
-from ..stages import Build
-from ..weights.checkpoint import Checkpoint
+from ..specs import Options, StackSpec, Stage
+from ..stages import Build, WeightFiles
 from ..weights.headers import File, Tensor, read_headers
-from .layout import CompositeLayout, Layout, PublishedLayout, family_of
+from .layout import CompositeLayout, Layout, PublishedLayout
 
 if TYPE_CHECKING:
     import torch
@@ -50,9 +49,9 @@ class Subject:
         self.llm = self.assembly.parts[Stage.LLM]
 
     @property
-    def checkpoints(self) -> Mapping[str, Checkpoint]:
+    def checkpoints(self) -> Mapping[str, WeightFiles]:
         """Role -> checkpoint of the LLM backend."""
-        return self.build.weights
+        return self.resolved(Stage.LLM)[0].weights
 
     @cached_property
     def llm_config(self) -> Mapping[str, Any]:
@@ -85,14 +84,14 @@ class Subject:
 
         Some plugins ship no more of it than contracts need: what does not even tell the vocabulary is not it.
         """
-        family = family_of(self.llm)
-        if family is None or family.role not in self.checkpoints:
+        family = self.llm.family
+        if not isinstance(family, Family) or family.role not in self.checkpoints:
             return None
         config = _config_here(self.checkpoints[family.role])
         return family if "vocab_size" in config.get("text_config", {}) else None
 
     @property
-    def speech(self) -> Checkpoint:
+    def speech(self) -> WeightFiles:
         """The checkpoint with the encoder in it, for a family or in the published layout."""
         return self.checkpoints[self.family.role if self.family else CHECKPOINT]
 
@@ -133,12 +132,11 @@ class Subject:
             return ()
         return ("The head is taken to be the embeddings, as the configuration says; one in the weights would be used.",)
 
-    @property
-    def build(self) -> Build:
-        """What the LLM backend is built from. Raises: OptionError where its options are unusable."""
-        if Stage.LLM not in self.assembly.builds:
+    def resolved(self, stage: Stage) -> tuple[Build, Options]:
+        """What a component is built from, and its call options. Raises: OptionError where they are unusable."""
+        if stage not in self.assembly.builds:
             raise OptionError(" ".join(self.assembly.problems))
-        return replace(self.assembly.builds[Stage.LLM], dtype=self.dtype, device=self.device or "cpu")
+        return self.assembly.builds[stage], self.assembly.calls[stage]
 
     @cached_property
     def missing(self) -> str:
@@ -157,7 +155,7 @@ class Subject:
         return self.hub.load(self.assembly, dtype=self.dtype, device=self.device)
 
 
-def _config_here(checkpoint: Checkpoint) -> Mapping[str, Any]:
+def _config_here(checkpoint: WeightFiles) -> Mapping[str, Any]:
     """The config.json, shipped or on this machine; empty where asking for it would fetch it."""
     return checkpoint.config if checkpoint.ref.config is not None or checkpoint.available else {}
 

@@ -42,7 +42,7 @@ def push(
         private: make it private; without it a new Space is public, and an old one stays as it is.
         hardware: such as "zero-a10g" or "cpu-basic"; without it what the Space has is kept.
         secrets: names and values to set; others are left alone.
-        say: told what is happening, line by line.
+        say: called with a line before each step.
 
     Raises: HubError for a missing or weak token, a taken name, a plan that does not allow it, no network.
     """

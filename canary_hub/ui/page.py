@@ -6,9 +6,7 @@ import gradio as gr
 
 from ..hub import Hub
 from ..share.store import SharedResults
-from .api.components import components_endpoint
 from .api.endpoints import endpoints
-from .api.inspect import inspect_endpoint
 from .api.turns import Turns
 from .compare.tab import CompareTab
 from .explore.tab import ExploreTab
@@ -56,7 +54,5 @@ def page(hub: Hub, first: str) -> gr.Blocks:
         gr.HTML(render("page/embed.html"))
         gr.HTML(render("page/privacy.html", hours=2 * KEEP_SECONDS // 3600))
         endpoints(hub, first)
-        inspect_endpoint(hub, first)
-        components_endpoint(hub)
         Turns(hub)
     return queued(demo, QueueLimits.from_env())

@@ -212,7 +212,8 @@ def test_a_lane_with_a_broken_one_fails_alone(cutting: Hub, wave: Waveform) -> N
 
 
 def test_transcripts_of_another_one_are_never_taken_for_the_same(cutting: Hub) -> None:
-    known = [identity(cutting, cutting.stack("nano", segmenter=id), "float32", None) for id in (None, "test/first")]
+    stacks = [cutting.assemble(cutting.stack("nano", segmenter=id)) for id in (None, "test/first")]
+    known = [identity(cutting, stack, "float32", None) for stack in stacks]
     assert [one["segmenter"] for one in known] == ["canary/energy", "test/first"]
     assert known[0]["code"] != known[1]["code"]
 

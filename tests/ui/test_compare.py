@@ -20,8 +20,8 @@ from canary_hub.ui.compare import runs as compare_runs
 from canary_hub.ui.compare import tab as compare_tab
 from canary_hub.ui.compare.forms import PRESETS, LaneForm, known_options, numbered, preset, visitors_lane
 from canary_hub.ui.compare.runs import CompareMoment, opened, run_lanes
-from canary_hub.ui.transcribe.details import side_by_side
 from canary_hub.ui.transcribe.tab import EXAMPLE
+from canary_hub.ui.widgets.details import side_by_side
 from canary_hub.ui.widgets.templates import render
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"

@@ -24,6 +24,7 @@ from canary_hub.ui.transcribe.html import segments, stages
 from canary_hub.ui.widgets import loading
 from canary_hub.ui.widgets.html import remark, status
 from canary_hub.ui.widgets.runs import Moment, transcribe
+from canary_hub.weights.checkpoint import Checkpoint
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_loading_says_what_it_does_and_returns_the_stack(hub, tiny_spec, monkeyp
     gate = threading.Event()
     built = hub.load(tiny_spec)
     monkeypatch.setattr(hub, "load", lambda spec: gate.wait(10) and built)
-    steps = loading.load(hub, tiny_spec)
+    steps = loading.load(hub, tiny_spec, str)
     assert next(steps).startswith("Loading")
     gate.set()
     loaded = []
@@ -215,8 +216,7 @@ def test_loading_says_what_it_does_and_returns_the_stack(hub, tiny_spec, monkeyp
 def test_a_stack_that_is_not_here_says_what_it_downloads(tmp_path, monkeypatch):
     from canary_hub.ui.widgets.picker import stack_note
 
-    monkeypatch.setattr(loading, "to_download", lambda hub, spec: [])
-    monkeypatch.setattr("canary_hub.ui.widgets.picker.to_download", lambda hub, spec: list(spec.weights.values()))
+    monkeypatch.setattr(Checkpoint, "available", property(lambda checkpoint: False))
     hub = Hub(tmp_path, allow=())
     assert "the first run downloads 4.8 GB" in stack_note(hub, hub.registry.stack("canary-qwen-2.5b"))
 

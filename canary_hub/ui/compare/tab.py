@@ -9,21 +9,53 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from ...compare import Comparison, LaneResult
+from ...compare import Comparison, LaneResult, to_json, to_markdown
 from ...errors import explain
 from ...hub import Hub
 from ...share.store import SharedResults
-from ..transcribe.details import side_by_side
+from ..server.gradio_inside import keep_file
+from ..widgets.details import side_by_side
 from ..widgets.events import PICKED, QUIET, Waiting
 from ..widgets.player import EXAMPLE, ON_SEEK, SEEK, playable, player
 from ..widgets.run_controls import RunControls
 from ..widgets.share_panel import Share
 from . import html as results
 from .cards import Cards
-from .export import Export
 from .runs import CompareMoment, opened, run_lanes
 
 IN_TURN, AT_ONCE = "One after another", "At once"
+
+
+class Export:
+    """A comparison as files: JSON that the page opens again, and Markdown for an issue, also to copy."""
+
+    def __init__(self) -> None:
+        with gr.Column(visible=False, elem_id="compare-export") as self.group:
+            with gr.Row(elem_classes="ch-buttons"):
+                self.json = gr.DownloadButton("Download JSON", size="sm", min_width=120, elem_id="compare-json")
+                self.file = gr.DownloadButton("Download Markdown", size="sm", min_width=120, elem_id="compare-md")
+            with gr.Accordion("Markdown, to paste into an issue", open=False, elem_id="compare-markdown"):
+                self.markdown = gr.Textbox(
+                    label="Markdown", lines=4, max_lines=14, interactive=False, buttons=["copy"], elem_id="compare-text"
+                )
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What `prepare` fills."""
+        return [self.group, self.json, self.file, self.markdown]
+
+    def prepare(self, comparisons: Sequence[Comparison]) -> list[Any]:
+        """The files, or nothing at all before a comparison has ended."""
+        if not comparisons:
+            return [gr.update(visible=False), gr.update(value=None), gr.update(value=None), ""]
+        stem = PurePath(comparisons[0].file).stem or "audio"
+        markdown = to_markdown(comparisons)
+        return [
+            gr.update(visible=True),
+            keep_file(to_json(comparisons).encode(), f"{stem}.comparison.json", self.json),
+            keep_file(markdown.encode(), f"{stem}.comparison.md", self.file),
+            markdown,
+        ]
 
 
 class LastComparison(NamedTuple):

@@ -30,12 +30,12 @@ RESTORED = "() => { window.canaryHub.restored = true; }"
 class Permalink:
     """Ties the tabs to the address bar; draw it above the tabs.
 
-    What was not understood of a link is told in a line of its own.
+    A line of its own says what was not understood of a link.
     """
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.told = gr.HTML("", visible=False, elem_id="link-note")
+        self.note = gr.HTML("", visible=False, elem_id="link-note")
         self.query = gr.Textbox("", visible="hidden", elem_id="link-query")
         self.view = gr.State("transcribe")
 
@@ -63,12 +63,13 @@ class Permalink:
         ]
         for view, inputs, link in every:
             tab = views[view]
-            asked = [self.view, *inputs]
             changes = [widget.change for widget in inputs]
-            gr.on(changes, _of_view(view, link), asked, [self.query], trigger_mode="always_last", **QUIET)
+            gr.on(
+                changes, _of_view(view, link), [self.view, *inputs], [self.query], trigger_mode="always_last", **QUIET
+            )
             tab.select(_selected(view), None, [self.view], **QUIET).then(link, inputs, [self.query], **QUIET)
         self.query.change(None, [self.query], None, js=SHOW, **QUIET)
-        outputs = [self.told, tabs, self.view, transcribe.detailed, *transcribe.picker.outputs]
+        outputs = [self.note, tabs, self.view, transcribe.detailed, *transcribe.picker.outputs]
         outputs += [compare.detailed, compare.order, *compare.cards.outputs]
         restored = demo.load(self._restore, None, [*outputs, *(shared.outputs if shared else [])], **QUIET)
         restored.then(None, None, None, js=RESTORED, **QUIET)
@@ -92,8 +93,8 @@ class Permalink:
         link, more = known(link, self.hub)
         if link.result and self.shared is None:
             more.append("This page shares no results.")
-        said = describe([*problems, *more])
-        told = status(Moment("failed", "Not all of this link is understood here.", said)) if said else ""
+        message = describe([*problems, *more])
+        line = status(Moment("failed", "Not all of this link is understood here.", message)) if message else ""
         opened = self.shared.opened(link.result) if self.shared and link.result else None
         transcribe = compare = None
         if link.view == "transcribe" and link.lanes:
@@ -102,7 +103,7 @@ class Permalink:
             forms = [LaneForm.of(self.hub, lane) for lane in link.lanes]
             compare = [link.details, AT_ONCE if link.at_once else IN_TURN, *self.compare.cards.show(forms)]
         return [
-            gr.update(value=told, visible=bool(told)),
+            gr.update(value=line, visible=bool(line)),
             gr.Tabs(visible=False) if opened else gr.Tabs(selected=link.view) if link.lanes else gr.skip(),
             link.view if link.lanes else gr.skip(),
             *_or_same(transcribe, 1 + len(self.transcribe.picker.outputs)),

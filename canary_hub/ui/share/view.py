@@ -13,9 +13,9 @@ from ...run.result import Result
 from ...share.store import Opened, SharedResults
 from ..compare.html import measures, transcripts
 from ..server.gradio_inside import keep_file
-from ..transcribe.details import details, side_by_side
 from ..transcribe.downloads import captions
 from ..transcribe.html import segments, stages
+from ..widgets.details import details, side_by_side
 from ..widgets.events import QUIET
 from ..widgets.html import status
 from ..widgets.player import ON_SEEK, SEEK

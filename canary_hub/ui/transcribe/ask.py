@@ -91,10 +91,10 @@ class Ask:
     def _asking(self, ready: str) -> Any:
         def ask(text: str, question: str, *values: Any) -> Iterator[str]:
             try:
-                asked = message(ready or question, text)
+                request = message(ready or question, text)
                 yield _busy("Starting")
                 lane = self.picker.lane(values)
-                with closing(limited(self.hub, [lane], answers(self.hub, lane, asked))) as steps:
+                with closing(limited(self.hub, [lane], answers(self.hub, lane, request))) as steps:
                     yield from steps
             except Exception as error:
                 what, hint = explain(error)
@@ -112,16 +112,16 @@ def message(question: str, text: str) -> str:
     return f"{question.strip()}\n\nTranscript:\n{text.strip()}"
 
 
-def _gpu_seconds(lane: Lane, asked: str) -> float:
+def _gpu_seconds(lane: Lane, request: str) -> float:
     """Enough for `ANSWER_TOKENS` at 25 ms each."""
     return 55
 
 
 @gpu(_gpu_seconds)
-def answers(hub: Hub, lane: Lane, asked: str) -> Generator[str, None, None]:
+def answers(hub: Hub, lane: Lane, request: str) -> Generator[str, None, None]:
     """The answer so far as HTML, again and again. Raises: HubError."""
     stack = yield from load(hub, lane, _busy)
-    with stack, closing(stack.chat(asked, **longer(stack))) as parts:  # type: ignore[type-var]
+    with stack, closing(stack.chat(request, **longer(stack))) as parts:  # type: ignore[type-var]
         text = ""
         for part in parts:
             text = part.text

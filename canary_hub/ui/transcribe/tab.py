@@ -12,6 +12,7 @@ import gradio as gr
 from ...errors import explain
 from ...hub import Hub
 from ...share.store import SharedResults
+from ..widgets.details import details
 from ..widgets.events import QUIET, Waiting
 from ..widgets.html import idle, note, status
 from ..widgets.picker import Picker, component_pickers, prompt_fields, stack_picker
@@ -20,7 +21,6 @@ from ..widgets.run_controls import RunControls
 from ..widgets.runs import Moment, transcribe
 from ..widgets.share_panel import Share
 from .ask import Ask
-from .details import details
 from .downloads import Downloads
 from .html import segments, stages
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ...run.figures import clock
 from ...run.result import SegmentTrace, Trace
-from ..widgets.templates import render
+from .templates import render
 
 UNSURE = 0.5
 """A token below this probability is marked."""

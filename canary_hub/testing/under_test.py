@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from ..assembly import contract_of, imported
 from ..hub import Hub
 from ..run.injection import inject
 from ..specs import ComponentSpec, Contract, Port, Stage, WeightsRef
@@ -26,7 +26,7 @@ STEPS = 3
 
 
 @dataclass(frozen=True)
-class Subject:
+class UnderTest:
     """A component over its tiny weights.
 
     hub: built-ins, fakes and the plugin.
@@ -45,17 +45,12 @@ class Subject:
 
     @property
     def contract(self) -> Contract:
-        """Fixed, or from options and configs."""
-        if isinstance(self.spec.contract, Contract):
-            return self.spec.contract
-        function = imported(self.spec.contract) if isinstance(self.spec.contract, str) else self.spec.contract
-        contract = function(self.given)
-        assert isinstance(contract, Contract), f"{self.spec.contract} returned {contract!r}, not a Contract"
-        return contract
+        """Fixed, or from options and configs. Raises: PluginError, WeightsError."""
+        return contract_of(self.spec, self.given)
 
     def build(self) -> Any:
-        """A new object by the factory."""
-        return imported(self.spec.factory)(self.given)
+        """A new object by the factory. Raises: PluginError, and whatever the factory raises."""
+        return imported(self.spec, self.spec.factory)(self.given)
 
     @property
     def takes(self) -> Port:
@@ -136,9 +131,3 @@ def held_bytes(component: Any) -> int:
         elif not isinstance(item, type | ModuleType):
             todo += getattr(item, "__dict__", {}).values()
     return sum(found.values())
-
-
-def imported(target: str) -> Any:
-    """The callable behind "package.module:callable"."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
