@@ -18,7 +18,7 @@ from canary_hub.cli import main
 from canary_hub.errors import ContractError, PluginError, UnknownNameError
 from canary_hub.lanes import Lane, parse_lane
 from canary_hub.specs import Stage
-from canary_hub.ui import registry
+from canary_hub.ui.api import endpoints
 from canary_hub.ui.widgets.picker import component_pickers, stack_picker
 
 HEAD = """
@@ -82,7 +82,7 @@ def contract(build):
     hub = Hub(folder)
     spec = hub.stack("canary-qwen-2.5b", components={Stage.ENCODER: "test/every-8th"}, weights=WEIGHTS)
     assert hub.check(spec).problems == ()
-    assert "Its sizes follow from the weights" in registry._contract(hub, hub.registry.component("test/every-8th"))
+    assert "Its sizes follow from the weights" in endpoints._contract(hub, hub.registry.component("test/every-8th"))
 
 
 def test_what_does_not_fit_is_refused_with_every_problem_at_once(folder: Path) -> None:
