@@ -372,3 +372,10 @@ def test_a_file_that_is_none_is_a_message(tmp_path, content):
     moment = opened(str(tmp_path / "a.json"), "a.json")
     assert moment.state == "failed"
     assert moment.hint
+
+
+def test_without_a_reference_there_are_measures_and_no_errors(comparison) -> None:
+    alone = [replace(lane, errors={}) if isinstance(lane, LaneResult) else lane for lane in comparison.lanes]
+    page = compare_results.measures(replace(comparison, reference=None, lanes=tuple(alone)))
+    assert "Times real time" in page
+    assert "WER" not in page
