@@ -47,6 +47,9 @@ SLOW = (
     "ui/api/test_mcp.py",
     "ui/api/test_openai.py",
     "ui/api/test_serve.py",
+    "weights/test_checkpoint.py::test_fetches_once",
+    "weights/test_checkpoint.py::test_offline",
+    "weights/test_checkpoint.py::test_refusals",
 )
 
 
