@@ -8,7 +8,16 @@ from html.parser import HTMLParser
 
 import pytest
 
-from canary_hub.compare import Comparison, Distance, FailedLane, LaneResult, LaneStage, first_difference, to_json
+from canary_hub.compare import (
+    Comparison,
+    Distance,
+    FailedLane,
+    LaneResult,
+    LaneStage,
+    first_difference,
+    to_json,
+    to_markdown,
+)
 from canary_hub.compare.scoring import NORMALISERS, errors, word_diff
 from canary_hub.errors import HubError, OptionError, UnknownNameError
 from canary_hub.lanes import Lane, parse_lane
@@ -269,6 +278,13 @@ def test_the_table_marks_what_was_shared_and_what_was_swapped(comparison):
     assert rows["Times real time"] == ["18.18", "3.39", "-"]
     assert rows["Audio embeddings"] == ["-", "max 2.5e-01cosine 1.0e-03", "-"]
     assert rows["First difference"] == ["-", "Audio embeddings", "-"]
+
+
+def test_without_a_reference_there_are_no_errors_to_show(comparison):
+    lanes = tuple(replace(lane, errors={}) for lane in comparison.lanes[:2])
+    found = replace(comparison, reference=None, lanes=lanes)
+    assert "WER, normalised" not in Page(compare_results.measures(found)).rows
+    assert "WER" not in to_markdown([found])
 
 
 def test_the_first_difference_may_be_the_text_or_not_known(comparison):
