@@ -34,7 +34,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 
-from canary_hub.models import nano
+from canary_hub.models.nano import plugin as nano
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import ComponentSpec, Stage
 

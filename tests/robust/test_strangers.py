@@ -337,7 +337,7 @@ def test_ids_and_keys_cannot_be_guessed(tmp_path: Path) -> None:
             assert len({value[place] for value in values}) > 15
     kept = "".join(path.read_text() for path in tmp_path.rglob("*.json"))
     assert not any(one.key in kept for one in saved)
-    code = (ROOT / "canary_hub" / "shared_results.py").read_text()
+    code = (ROOT / "canary_hub" / "share" / "store.py").read_text()
     assert "hmac.compare_digest" in code
     assert "secrets.token_urlsafe(16)" in code
 
