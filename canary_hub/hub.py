@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -18,23 +17,17 @@ from .contracts import Fit, check_stack
 from .errors import HubError, OptionError, PluginError, WeightsError, memory_for
 from .options import build_and_call, check_dtype
 from .pipeline import Stack
-from .plugins import PluginRecord, default_plugins_dir, discover
+from .plugins import PluginRecord, discover
 from .registry import Registry
 from .run.checks import Patience, Worker, blamed
 from .run.pool import Entry, Pool
-from .settings import names
+from .settings import default_plugins_dir, names
 from .specs import ComponentSpec, Contract, Options, SegmenterSpec, StackSpec, Stage, WeightsRef
 from .stages import Build
 from .weights.checkpoint import Checkpoint
 
-DEFAULT_STACK = "nano"
 MIN_WINDOW, MAX_WINDOW = 1.0, 3600.0
 _SMALLER = "Choose a smaller stack or dtype=bfloat16, or close other programs."
-
-
-def default_stack() -> str:
-    """The stack to start with when none is asked for: CANARY_HUB_STACK, else nano (instant, offline)."""
-    return os.environ.get("CANARY_HUB_STACK") or DEFAULT_STACK
 
 
 class Hub:

@@ -17,14 +17,13 @@ from .audio.waveform import Span, Waveform
 from .errors import HubError, memory_for
 from .options import by_stage, validate
 from .run.chat import answers, cut_off
-from .run.checks import Patience, Worker, blamed, check_output, check_step
+from .run.checks import Patience, Worker, blamed, check_output, check_step, loop_start
 from .run.events import Answer, Done, Event, SegmentDone, StageDone, Token
 from .run.injection import Injected, inject
-from .run.observe import Choices, observe, segment_trace
+from .run.observe import Observed, observe, segment_trace
 from .run.pool import Entry, Pool
-from .run.repetition import loop_start
 from .run.result import Result, SegmentResult, StageRecord, Trace
-from .run.reuse import Shared
+from .run.reuse import StageCache
 from .specs import ComponentSpec, Options, StackSpec, Stage
 from .stages import Inspectable, LLMBackend, PromptTemplate
 
@@ -164,7 +163,7 @@ class Stack:
         options: Mapping[Stage, Options] | None = None,
         audio_seconds: Sequence[float] = (),
         details: bool = False,
-        shared: Shared | None = None,
+        shared: StageCache | None = None,
         spans: Sequence[Sequence[Span]] = (),
         known: Mapping[tuple[int, int], SegmentResult] | None = None,
     ) -> Iterator[Event]:
@@ -229,7 +228,7 @@ class Stack:
         return trace
 
     def _run_batch(
-        self, batch: list[_Job], options: Mapping[Stage, Options], shared: Shared | None, worker: Worker
+        self, batch: list[_Job], options: Mapping[Stage, Options], shared: StageCache | None, worker: Worker
     ) -> Iterator[Event]:
         import torch
 
@@ -279,7 +278,7 @@ class Stack:
         choices = []
         for mask, clip in zip(injected.attention_mask, audio, strict=True):
             first = int((~mask).sum()) + prompt.index(llm.placeholder_id)
-            choices.append(Choices(slice(first, first + len(clip))))
+            choices.append(Observed(slice(first, first + len(clip))))
         ids: list[list[int]] = [[] for _ in kept]
         yield from self._decode([jobs[i] for i in kept], injected, options[Stage.LLM], ids, choices, worker)
         frame_seconds = getattr(self.component(Stage.PROJECTOR), "frame_seconds", None)
@@ -296,7 +295,7 @@ class Stack:
         injected: Injected,
         options: Options,
         ids: list[list[int]],
-        choices: list[Choices],
+        choices: list[Observed],
         worker: Worker,
     ) -> Iterator[Event]:
         """Write the segments' texts; `ids` gets each row's tokens, `choices` (with a trace) what else it

@@ -11,7 +11,6 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
-import os
 import re
 import sys
 import time
@@ -234,16 +233,6 @@ def discover(
             continue
         found.take(candidate)
     return found
-
-
-def default_plugins_dir() -> Path | None:
-    """`plugins/` beside app.py in a checkout; None when installed without one, or on a Space."""
-    if os.environ.get("CANARY_HUB_PLUGINS_DIR"):
-        return Path(os.environ["CANARY_HUB_PLUGINS_DIR"])
-    if os.environ.get("SPACE_ID"):
-        return None
-    root = Path(__file__).resolve().parents[1]
-    return root / "plugins" if (root / "app.py").is_file() and (root / "plugins").is_dir() else None
 
 
 def _candidates(plugins_dir: Path | None) -> Iterator[_Candidate]:

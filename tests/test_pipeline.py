@@ -16,8 +16,8 @@ from canary_hub import Done, Hub, SegmentDone, StageDone, Token
 from canary_hub.audio.waveform import Waveform
 from canary_hub.errors import AudioError, HubError, OptionError
 from canary_hub.pipeline import Stack
-from canary_hub.run.repetition import loop_start
-from canary_hub.run.reuse import Shared
+from canary_hub.run.checks import loop_start
+from canary_hub.run.reuse import StageCache
 from canary_hub.specs import StackSpec, Stage
 from canary_hub.stages import Step
 
@@ -249,7 +249,7 @@ def test_runs_share_what_the_same_components_made(hub: Hub, tiny_spec: StackSpec
     longer = replace(tiny_spec, name="short window", window_seconds=4.0)
     stacks = [hub.load(spec, dtype="float32", device="cpu") for spec in (tiny_spec, swapped, longer)]
     wave = stacks[0].load_audio(oracle / "audio" / "speech.wav")
-    shared = Shared()
+    shared = StageCache()
     marks, encoded = [], []
     for stack in stacks:
         alone = stack.transcribe(wave, max_new_tokens=5)

@@ -282,7 +282,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(hub: Hub) -> None:
 
 
 def test_off_on_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    from canary_hub.plugins import default_plugins_dir
+    from canary_hub.settings import default_plugins_dir
 
     monkeypatch.delenv("CANARY_HUB_PLUGINS_DIR", raising=False)
     monkeypatch.delenv("SPACE_ID", raising=False)

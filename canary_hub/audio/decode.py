@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AudioError
-from ..settings import positive
+from ..settings import number
 from .resample import Resampler
 from .waveform import Waveform, printable
 
@@ -62,8 +62,8 @@ class Limits:
 
         Raises `OptionError` for a value that is not a positive number.
         """
-        megabytes = positive("CANARY_HUB_MAX_FILE_MB", cls.max_bytes / 1e6)
-        return cls(int(megabytes * 1e6), positive("CANARY_HUB_MAX_SECONDS", cls.max_seconds))
+        megabytes = number("CANARY_HUB_MAX_FILE_MB", cls.max_bytes / 1e6)
+        return cls(int(megabytes * 1e6), number("CANARY_HUB_MAX_SECONDS", cls.max_seconds))
 
 
 def load_audio(

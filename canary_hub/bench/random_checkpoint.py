@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +15,6 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER_AFTER_END = 24
 """In Qwen3's vocabulary: 151669 - 151645."""
-
-
-def cache_folder() -> Path:
-    """Where random checkpoints are kept: CANARY_HUB_CACHE, else ~/.cache/canary-hub; then bench/."""
-    where = os.environ.get("CANARY_HUB_CACHE")
-    return (Path(where) if where else Path.home() / ".cache" / "canary-hub") / "bench"
 
 
 def write_random_checkpoint(

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HubError
 from ..options import check_dtype
+from ..settings import cache_folder
 from ..specs import StackSpec, Stage
-from .random_checkpoint import cache_folder, write_random_checkpoint
+from .random_checkpoint import write_random_checkpoint
 from .report import Agreement, Measures, Report
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def bench(
     """Load and run a stack in fresh processes, with a warm page cache, and take the median.
 
     Args:
-        random_weights: run noise of the stack's shapes, written once to `cache_folder()`.
+        random_weights: run noise of the stack's shapes, written once to `cache_folder("bench")`.
         base_llm: a folder with the base LLM's config.json and tokenizer.
         llm: another LLM backend's id.
         agree_with: the id of an LLM backend whose tokens are compared with this one's, for `Report.agreement`.
@@ -64,7 +65,7 @@ def bench(
         hub.check(hub.stack(spec, components={Stage.LLM: agree_with})).require(spec.name)
     weights = _random_weights(hub, spec, progress) if random_weights else {}
     if base_llm is not None:
-        from ..models.canary_qwen.plugin import BASE_LLM
+        from ..models.canary_qwen.checkpoint import BASE_LLM
 
         weights[BASE_LLM] = base_llm
     spec = hub.stack(spec, weights=weights)
@@ -111,7 +112,7 @@ def bench(
 
 def _random_weights(hub: Hub, spec: StackSpec, progress: Callable[[str], None]) -> dict[str, Path]:
     """Folders of a random checkpoint by role; the base LLM's own tokenizer where it is at hand."""
-    from ..models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
+    from ..models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 
     found = {checkpoint.ref: checkpoint for checkpoint in hub.checkpoints(spec)}
     try:
@@ -121,7 +122,7 @@ def _random_weights(hub: Hub, spec: StackSpec, progress: Callable[[str], None]) 
             f"Random weights need a checkpoint in the Canary-Qwen layout, and stack {spec.name!r} reads none.",
             "Bench it with its own weights.",
         ) from error
-    folder = cache_folder() / spec.name
+    folder = cache_folder("bench") / spec.name
     progress(f"random weights in {str(folder)!r}")
     write_random_checkpoint(folder, config.config, llm.config)
     return {CHECKPOINT: folder} if llm.available else {CHECKPOINT: folder, BASE_LLM: folder / "llm"}

@@ -63,7 +63,7 @@ def bench(ctx: click.Context, /, json_file: Path | None, served: bool, **given: 
     from rich.console import Console
 
     from .. import bench as module
-    from ..hub import default_stack
+    from ..settings import default_stack
 
     stack, random_weights = given.pop("stack"), given.pop("random_weights")
     if stack and random_weights:

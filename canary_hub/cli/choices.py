@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from ..hub import Hub, default_stack
+from ..hub import Hub
 from ..options import parse_pairs
+from ..settings import default_stack
 from ..specs import StackSpec, Stage
 
 Command = TypeVar("Command", bound=Callable[..., Any])

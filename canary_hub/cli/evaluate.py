@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..atomic import save
-from ..hub import default_stack
 from ..lanes import parse_lane
+from ..settings import default_stack
 from .choices import hub_of, load_options, plugin_choice, plugin_options
 
 if TYPE_CHECKING:

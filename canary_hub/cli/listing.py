@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from ..catalogue import component_facts, option_facts, segmenter_facts, stack_facts
 from ..contracts import describe
 from ..errors import HubError
 from ..hub import Hub
+from ..registry import component_facts, option_facts, segmenter_facts, stack_facts
 from ..specs import ComponentSpec, Contract, Stage
 from .choices import chosen_stack, hub_of, part_options, plugin_choice, plugin_options
 

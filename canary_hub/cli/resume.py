@@ -17,7 +17,7 @@ class Partial:
     """The finished segments of one audio file: `.STEM.partial`, JSON lines.
 
     The first line holds what the others depend on: the audio file by size and time, and the stack (see
-    `evaluation.identity`). Then a line per segment, and one for the whole file when it is finished. Nothing is
+    `evaluate.identity`). Then a line per segment, and one for the whole file when it is finished. Nothing is
     written before the first segment is finished. A torn last line, which a kill leaves behind, is not read.
 
     segments: those finished by an earlier run, by their index. result: of the whole file, if it had got so far.

@@ -102,7 +102,7 @@ def transcribe(
     if output is not None and details is None:
         from ..evaluate.identity import identity as identity_of
 
-        identity = identity_of(hub, spec, given["dtype"] or spec.dtype, given["device"], read_weights=False)
+        identity = identity_of(hub, spec, given["dtype"] or spec.dtype, given["device"])
     inputs = list(_inputs(files, output, format, identity, resume))
     failed: list[_Input] = []
     results: list[Result] = []

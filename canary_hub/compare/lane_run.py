@@ -20,7 +20,7 @@ from ..run.background import in_background
 from ..run.events import Done, SegmentDone, StageDone, Token
 from ..run.events import Event as RunEvent
 from ..run.result import Result
-from ..run.reuse import Shared
+from ..run.reuse import StageCache
 from ..specs import Stage
 from .distances import Distances
 from .events import Event, LaneDone, LaneEvent, LaneFailed, LaneLoading, LaneStarted
@@ -68,7 +68,7 @@ class LaneRun:
     keys: what makes two of the lanes' components the same, by stage.
     """
 
-    def __init__(self, index: int, lane: Lane, distances: Distances, shared: Shared) -> None:
+    def __init__(self, index: int, lane: Lane, distances: Distances, shared: StageCache) -> None:
         self.index, self.lane = index, lane
         self.outcome: LaneResult | FailedLane | None = None
         self.keys: dict[str, Hashable] = {}

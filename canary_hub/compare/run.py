@@ -13,7 +13,7 @@ from ..errors import HubError
 from ..hub import Hub
 from ..lanes import Lane
 from ..options import check_dtype
-from ..run.reuse import Shared
+from ..run.reuse import StageCache
 from .distances import Distances
 from .events import Event
 from .lane_run import Audio, LaneRun
@@ -72,7 +72,7 @@ def _compare(
     device: str | None,
 ) -> Generator[Event, None, None]:
     name, duration = audio.read()
-    distances, shared = Distances(), Shared()
+    distances, shared = Distances(), StageCache()
     runs = [LaneRun(i, lane, distances, shared) for i, lane in enumerate(lanes)]
     try:
         for run in runs:

@@ -10,26 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from ..hub import Hub
-from ..specs import StackSpec, Stage
+from ..specs import StackSpec, Stage, WeightsRef
 from ..version import __version__
 
 
-def identity(hub: Hub, spec: StackSpec, dtype: str, device: str | None, *, read_weights: bool = True) -> dict[str, Any]:
+def identity(hub: Hub, spec: StackSpec, dtype: str, device: str | None) -> dict[str, Any]:
     """Components, segmenter, options, weights, dtype, device and code of a stack, as plain data.
 
-    Weights in a local folder count with their content (without `read_weights`, with the names, sizes and times of
-    their files, which takes no time), others with repository and revision. Code counts with
-    canary_hub's version and the content of the folder that each factory lives in: a plugin that is being worked on
-    changes without a new version.
+    Weights count with what tells them from all others (see `Checkpoint.fingerprint`), whatever their folder is called.
+    Code counts with canary_hub's version and the content of the folder that each factory lives in: a plugin that is
+    being worked on changes without a new version.
     Raises: WeightsError for a folder that is not there, UnknownNameError.
     """
-    weights = {}
-    for checkpoint in hub.checkpoints(spec):
-        local = checkpoint.ref.path is not None
-        files = [*checkpoint.folder().glob("*.safetensors"), *checkpoint.folder().glob("*.json")] if local else []
-        of_files = _digest(files) if read_weights else _stamps(files)
-        weights[checkpoint.name] = of_files if local else checkpoint.ref.revision
-    factories = {part.id: part.factory for part in hub.components(spec).values()}
+    components = hub.components(spec)
+    known: dict[WeightsRef | None, str] = {
+        checkpoint.ref: checkpoint.fingerprint() for checkpoint in hub.checkpoints(spec)
+    }
+    weights = {
+        f"{stage}.{role}": known[spec.weights.get(role, default)]
+        for stage, part in components.items()
+        for role, default in part.weights.items()
+    }
+    factories = {part.id: part.factory for part in components.values()}
     factories["segmenter"] = hub.registry.segmenter(spec.segmenter).factory
     return {
         "stack": spec.name,
@@ -71,7 +73,3 @@ def _digest(files: list[Path]) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def _stamps(files: list[Path]) -> list[list[Any]]:
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(files)]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubError
 from ..options import build_and_call
+from ..run.checks import MIN_REPEATS, MIN_TOKENS, loop_start
 from ..run.injection import Injected, inject
-from ..run.observe import Choices, observe
-from ..run.repetition import MIN_REPEATS, MIN_TOKENS, loop_start
+from ..run.observe import Observed, observe
 from ..specs import Options, StackSpec, Stage
-from .found import Found
+from .exploration import Exploration
 from .prompt import Prompt, prompt_of_stack, prompt_without_weights
 from .subject import Subject, embedded, first_window
 
@@ -83,7 +83,7 @@ class TwoWays:
 
 
 @dataclass(frozen=True)
-class Generation(Found):
+class Generation(Exploration):
     """How the answer is written. Without weights `written`, `runs` and `two_ways` are empty.
 
     settings: the LLM backend's call options. prompt_tokens: None without a tokenizer.
@@ -126,7 +126,7 @@ def explore(
         raise HubError(f"Stack {subject.spec.name} needs its weights to be explored.", f"{subject.missing}.")
     _, options = build_and_call(subject.llm, subject.spec.options.get(Stage.LLM, {}))
     limits = (f"Tokens, probabilities and times need the weights. {subject.missing}.",)
-    return _found(subject, prompt_without_weights(subject), options, limits)
+    return _result(subject, prompt_without_weights(subject), options, limits)
 
 
 def _with_weights(subject: Subject, stack: Stack, audio: Any | None) -> Generation:
@@ -140,7 +140,7 @@ def _with_weights(subject: Subject, stack: Stack, audio: Any | None) -> Generati
     if two_ways is None:
         limits = (*limits, f"{subject.llm.id} holds no transformers model: the two ways to call it are not shown.")
     greedy, written, runs = _runs(stack, injected)
-    return _found(
+    return _result(
         subject,
         prompt,
         stack.options[Stage.LLM],
@@ -153,7 +153,7 @@ def _with_weights(subject: Subject, stack: Stack, audio: Any | None) -> Generati
     )
 
 
-def _found(
+def _result(
     subject: Subject,
     prompt: Prompt,
     options: Options,
@@ -231,7 +231,7 @@ def _run(
     llm = stack.component(Stage.LLM)
     call = stack.call_options(**options)[Stage.LLM]
     # No attention is asked for here: the columns of the audio stay empty.
-    choices = Choices(slice(0, 0))
+    choices = Observed(slice(0, 0))
     ids: list[int] = []
     times: list[float] = []
     looped = False
@@ -263,7 +263,7 @@ def _run(
     return run, ids, _written(llm, ids, choices, times)
 
 
-def _written(llm: Any, ids: list[int], choices: Choices, times: list[float]) -> list[Written]:
+def _written(llm: Any, ids: list[int], choices: Observed, times: list[float]) -> list[Written]:
     def piece(id: int) -> str:
         text: str = llm.pieces([id])[0] if hasattr(llm, "pieces") else llm.decode([id])
         return text

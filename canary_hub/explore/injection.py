@@ -11,7 +11,7 @@ from ..errors import HubError
 from ..models.canary_qwen.layout import get
 from ..run.injection import inject_audio_embeddings
 from ..specs import StackSpec, Stage
-from .found import Found
+from .exploration import Exploration
 from .prompt import Piece, Prompt, prompt_of_stack, prompt_without_weights
 from .subject import Subject, embedded, first_window
 
@@ -50,7 +50,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Injection(Found):
+class Injection(Exploration):
     """The clip in the prompt. Counts, rows and positions are empty where no tokenizer is at hand.
 
     prompt_source: where the ids are from. placeholder_id: may lie past the embedding table, whose rows are
@@ -104,7 +104,7 @@ def explore(
                 clips = embedded(loaded, waves)
                 prompt = prompt_of_stack(loaded)
                 table = loaded.component(Stage.LLM).embed
-                return _found(subject, prompt, waves, clips, table, limits)
+                return _result(subject, prompt, waves, clips, table, limits)
     if not subject.in_published_layout:
         raise HubError(f"Stack {subject.spec.name} needs its weights to be explored.", f"{subject.missing}.")
     rate = int(get(subject.config, "perception.preprocessor.sample_rate"))
@@ -123,7 +123,7 @@ def explore(
         limits = (*limits, "Ids, counts and masks need the tokenizer, which comes with the base LLM.")
     elif prompt.source.startswith("a record"):
         limits = (*limits, f"The ids are {prompt.source}; another wording needs that tokenizer.")
-    return _found(subject, prompt, waves, clips, None, limits)
+    return _result(subject, prompt, waves, clips, None, limits)
 
 
 def frames_of(config: Mapping[str, Any], samples: int) -> int:
@@ -152,7 +152,7 @@ def _beginnings(wave: Waveform) -> list[Waveform]:
     return [replace(wave, samples=wave.samples[: round(share * len(wave.samples))]) for share in SHARES]
 
 
-def _found(
+def _result(
     subject: Subject,
     prompt: Prompt,
     waves: Sequence[Waveform],

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubError
-from ..models.canary_qwen.plugin import CHECKPOINT
+from ..models.canary_qwen.checkpoint import CHECKPOINT
 from ..specs import StackSpec, Stage
-from .found import Found
+from .exploration import Exploration
 from .structure import empty_llm
 from .subject import Subject, first_window
 
@@ -101,7 +101,7 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Lora(Found):
+class Lora(Exploration):
     """The adapter. Without weights `updates` and `heard` are empty and `proof` is None.
 
     total, trainable, frozen: parameters of the LLM with its adapter, tied weights counted once.

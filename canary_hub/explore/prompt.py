@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..models.canary_qwen.checkpoint import BASE_LLM, PUBLISHED_LLM
 from ..models.canary_qwen.layout import get
-from ..models.canary_qwen.plugin import BASE_LLM, PUBLISHED_LLM
 from ..options import build_and_call
 from ..specs import Stage
 from ..stages import AudioSlot, Build, Inspectable, Segment

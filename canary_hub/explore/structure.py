@@ -1,4 +1,4 @@
-"""Exploration `qwen`: what the language model is made of, from its config.json alone."""
+"""Exploration `structure`: what the language model is made of, from its config.json alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubError
 from ..specs import StackSpec
-from .found import Found
+from .exploration import Exploration
 from .subject import Subject
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Qwen(Found):
+class Structure(Exploration):
     """The language model. `parameters` counts tied weights once; `rope_theta` is the rotary base."""
 
-    exploration: ClassVar[str] = "qwen"
+    exploration: ClassVar[str] = "structure"
 
     architecture: str
     vocab_size: int
@@ -92,7 +92,7 @@ class Qwen(Found):
     cache: Cache
 
 
-def explore(hub: Hub, stack: str | StackSpec, *, dtype: str | None = None, device: str | None = None) -> Qwen:
+def explore(hub: Hub, stack: str | StackSpec, *, dtype: str | None = None, device: str | None = None) -> Structure:
     """Build the stack's LLM on the meta device and look at it; no weights are read.
 
     Raises: HubError when its config describes no model that transformers knows.
@@ -110,7 +110,7 @@ def explore(hub: Hub, stack: str | StackSpec, *, dtype: str | None = None, devic
     head_dim = int(getattr(read, "head_dim", None) or read.hidden_size // heads)
     per_head = 2 * layers * head_dim * getattr(torch, subject.dtype).itemsize
     modules = tuple(_walk(model, "", 0, 1, parameters, owners))
-    return Qwen(
+    return Structure(
         stack=subject.spec.name,
         limits=subject.assumed,
         architecture=type(model).__name__,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HubError
-from ..models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
+from ..models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 from ..models.families.family import Family
 from ..options import check_dtype
 from ..specs import StackSpec, Stage

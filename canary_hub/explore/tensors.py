@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import HubError
 from ..specs import StackSpec
 from ..weights.headers import File, Tensor, read_headers
-from .found import Found
+from .exploration import Exploration
 from .layout import Layout
 from .subject import Subject
 
@@ -53,7 +53,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Weights(Found):
+class Weights(Exploration):
     """A checkpoint.
 
     source: what was read: files, or "the configuration".

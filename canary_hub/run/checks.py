@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -13,12 +13,16 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import HubError, PluginError, is_out_of_memory
-from ..settings import positive
+from ..settings import number
 
 if TYPE_CHECKING:
     import torch
 
 Value = TypeVar("Value")
+
+MAX_PERIOD = 48
+MIN_TOKENS = 36
+MIN_REPEATS = 6
 
 LONGEST = 300
 """Characters of a foreign error's text that are told."""
@@ -88,6 +92,25 @@ def _finite(values: torch.Tensor, counts: list[int], axis: int) -> bool:
     return all(bool(row.narrow(axis - 1, 0, n).isfinite().all()) for row, n in zip(values, counts, strict=True))
 
 
+def loop_start(ids: Sequence[int]) -> int | None:
+    """The index after the first round of a loop at the end of `ids`, or None.
+
+    A loop is the same 1 to 48 tokens over and over: at least 6 times and for at least 36 tokens, so
+    that a spoken "seven seven seven seven" is none.
+    """
+    for period in range(1, min(MAX_PERIOD, len(ids) // MIN_REPEATS) + 1):
+        needed = max(MIN_TOKENS, MIN_REPEATS * period)
+        if len(ids) < needed or ids[-1] != ids[-1 - period]:
+            continue
+        at = len(ids) - period - 1
+        while at >= 0 and ids[at] == ids[at + period]:
+            at -= 1
+        start = at + 1
+        if len(ids) - start >= needed:
+            return start + period
+    return None
+
+
 class Patience:
     """How long a component may take for one piece of work; what takes longer is given up.
 
@@ -103,7 +126,7 @@ class Patience:
     @classmethod
     def from_env(cls) -> Patience:
         """As CANARY_HUB_STEP_SECONDS says. Raises: OptionError for what is no positive number."""
-        return cls(positive("CANARY_HUB_STEP_SECONDS", None, 600))
+        return cls(number("CANARY_HUB_STEP_SECONDS", None, example=600))
 
 
 class Worker:

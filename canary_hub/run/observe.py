@@ -21,7 +21,7 @@ PICTURE = (32, 480)
 
 
 @dataclass
-class Choices:
+class Observed:
     """What the model looked at and could have written at each step of one row, collected while it decodes.
 
     audio: the columns of the prompt's attention where the row's audio embeddings stand.
@@ -37,7 +37,7 @@ class Choices:
     """(heads, frames) per token, in float16: minutes of audio hold many."""
 
 
-def observe(step: Step, rows: Sequence[Choices]) -> None:
+def observe(step: Step, rows: Sequence[Observed]) -> None:
     """Add a step to the choices of all its rows: a softmax over the whole vocabulary, and the attention."""
     import torch
 
@@ -62,7 +62,7 @@ def segment_trace(
     features: torch.Tensor,
     audio: torch.Tensor,
     ids: Sequence[int],
-    choices: Choices,
+    choices: Observed,
     frame_seconds: float | None = None,
 ) -> SegmentTrace:
     """Everything about one decoded segment.

@@ -18,7 +18,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ..errors import is_out_of_memory
-from ..settings import positive
+from ..settings import number
 from ..weights.tensors import parameter_count
 
 IDLE_ENTRIES = 64
@@ -162,5 +162,5 @@ def machine_bytes() -> int | None:
 
 
 def _bytes_from_env() -> int | None:
-    gib = positive("CANARY_HUB_POOL_GB", None, 8)
+    gib = number("CANARY_HUB_POOL_GB", None, example=8)
     return None if gib is None else int(gib * 2**30)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 
-class Shared:
+class StageCache:
     """Outputs of stages by what made them; give one to every `Stack.run` that is compared.
 
     It holds all of them until it is cleared: about 6 MB per 40 s of audio for a stack of full size.

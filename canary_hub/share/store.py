@@ -32,8 +32,9 @@ from pydantic import Field, TypeAdapter
 from ..compare.result import Comparison
 from ..compare.result import from_json as comparison_from_json
 from ..compare.result import to_json as comparison_to_json
-from ..errors import HubError, OptionError
+from ..errors import HubError
 from ..run.result import Result
+from ..settings import cache_folder, number
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitScheduler
@@ -111,15 +112,15 @@ class SharedResults:
 
         Raises: OptionError for a value that is no number.
         """
-        days = _number("CANARY_HUB_SHARE_DAYS", 30.0)
+        days = min(number("CANARY_HUB_SHARE_DAYS", 30.0, zero=True), 1e6)
         if not days:
             return None
-        folder = os.environ.get("CANARY_HUB_SHARE_DIR") or Path.home() / ".cache" / "canary-hub" / "shared"
+        folder = os.environ.get("CANARY_HUB_SHARE_DIR") or cache_folder("shared")
         return cls(
             Path(folder),
             days=days,
-            max_bytes=int(_number("CANARY_HUB_SHARE_MB", 25.0) * 2**20),
-            total_bytes=int(_number("CANARY_HUB_SHARE_TOTAL_MB", 5000.0) * 2**20),
+            max_bytes=int(number("CANARY_HUB_SHARE_MB", 25.0, zero=True) * 2**20),
+            total_bytes=int(number("CANARY_HUB_SHARE_TOTAL_MB", 5000.0, zero=True) * 2**20),
             repo=os.environ.get("CANARY_HUB_SHARE_REPO") or None,
         )
 
@@ -342,17 +343,6 @@ def _about(path: Path) -> _About | None:
 def _size(folder: Path) -> int:
     """Of all files in it, in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _number(name: str, usual: float) -> float:
-    given = os.environ.get(name)
-    try:
-        value = float(given) if given else usual
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e6:
-        raise OptionError(f"The setting {name} is {given!r}, no number from 0 up.", f"Set it to, say, {usual:g}.")
-    return value
 
 
 @cache

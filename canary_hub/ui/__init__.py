@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..audio.decode import Limits
-from ..hub import Hub, default_stack
-from ..space import read_settings
+from ..hub import Hub
+from ..settings import default_stack, read_settings
 
 if TYPE_CHECKING:
     import gradio as gr

@@ -18,12 +18,12 @@ from conftest import ROOT
 
 from canary_hub import Hub
 from canary_hub.audio.waveform import Waveform
-from canary_hub.catalogue import stack_facts
 from canary_hub.cli import main
 from canary_hub.compare import Comparison, FailedLane, LaneResult, compare
 from canary_hub.errors import ContractError, PluginError, UnknownNameError
 from canary_hub.evaluate.identity import identity
 from canary_hub.lanes import Lane, parse_lane
+from canary_hub.registry import stack_facts
 from canary_hub.run.events import Done
 from canary_hub.share.links import Link, from_query, known, to_query
 from canary_hub.specs import StackSpec

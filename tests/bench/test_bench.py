@@ -44,7 +44,7 @@ def small_hub(tmp_path, monkeypatch) -> Hub:
     plugin.write_text(
         f"""
 from pathlib import Path
-from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT, COMPONENTS
+from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT, COMPONENTS
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import StackSpec, WeightsRef
 

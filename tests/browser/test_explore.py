@@ -161,7 +161,7 @@ def test_it_downloads_as_json(tab):
         tab.page.click("#explore-json")
     assert download.value.suggested_filename == "qwen-canary-qwen-2.5b.json"
     found = json.loads(download.value.path().read_text("utf-8"))
-    assert (found["exploration"], found["parameters"]) == ("qwen", 1720574976)
+    assert (found["exploration"], found["parameters"]) == ("structure", 1720574976)
 
 
 def test_html_in_names_stays_text(tab):

@@ -60,7 +60,7 @@ def test_one_bad_file_does_not_stop_the_others(speech: Path, tmp_path: Path) -> 
 
 
 PICKY = """
-from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
+from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 from canary_hub.models.canary_qwen.log_mel import build as log_mel
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import ComponentSpec, Stage

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import shutil
 import signal
@@ -21,15 +22,18 @@ from click.testing import CliRunner, Result
 from conftest import ROOT
 from whisper_normalizer.english import EnglishTextNormalizer
 
+from canary_hub import Hub
 from canary_hub.cli import main
 from canary_hub.compare.scoring import Edits
 from canary_hub.errors import HubError, OptionError
 from canary_hub.evaluate import open_manifest
 from canary_hub.evaluate.bootstrap import difference, interval
+from canary_hub.evaluate.identity import identity
 from canary_hub.evaluate.results import ResultsFile, Row
 from canary_hub.evaluate.utterance import Utterance
 from canary_hub.lanes import Lane, parse_lane
-from canary_hub.specs import Stage
+from canary_hub.specs import Stage, WeightsRef
+from canary_hub.weights.checkpoint import Checkpoint
 
 DIGITS = {path.stem: path for path in sorted((ROOT / "tests" / "digits").glob("*.flac"))}
 RATE = 16000
@@ -271,6 +275,59 @@ def test_changed_weights_or_code_make_a_stack_another(few: Path, tmp_path: Path)
     count, said = files(*swapped)
     assert count == 4
     assert "is not used: code changed" in said
+
+
+def weights_at(folder: Path, first: int | None = None) -> Path:
+    """A folder with nano's weights; with `first`, the tensors begin with that byte: other weights of the same size."""
+    shutil.copytree(ROOT / "canary_hub" / "models" / "nano", folder)
+    if first is not None:
+        file = folder / "model.safetensors"
+        content = bytearray(file.read_bytes())
+        content[8 + int.from_bytes(content[:8], "little")] = first
+        file.write_bytes(content)
+    return folder
+
+
+def test_weights_count_with_their_content_and_not_with_the_folders_name(few: Path, tmp_path: Path) -> None:
+    hub = Hub(tmp_path / "none")
+    llm = ROOT / "canary_hub" / "models" / "nano" / "llm"
+    one, two = weights_at(tmp_path / "one" / "x", 1), weights_at(tmp_path / "two" / "x", 2)
+    old, new = (shutil.copytree(llm, tmp_path / name / "x") for name in ("old", "new"))
+    (new / "config.json").write_text((new / "config.json").read_text() + "\n")
+
+    def known(canary: Path, base: Path) -> str:
+        stack = hub.stack("nano", weights={"canary": canary, "canary-llm": base})
+        return json.dumps(identity(hub, stack, "float32", None))
+
+    assert known(one, old) == known(one, old)
+    assert len({known(canary, base) for canary in (one, two) for base in (old, new)}) == 4
+    out = tmp_path / "out"
+    for number, folder in enumerate((one, two), 1):
+        stack = f"nano weights.canary={folder} weights.canary-llm={old}"
+        assert "were there already" not in run(few, "--out", out, "--limit", "1", "--stack", stack).stderr
+        assert len(list(out.glob("*.jsonl"))) == number
+
+
+def test_weights_that_were_moved_are_the_same_and_those_that_were_touched_are_not(tmp_path: Path) -> None:
+    folder = weights_at(tmp_path / "x")
+    fingerprint = Checkpoint(WeightsRef(path=folder)).fingerprint()
+    copy = shutil.copytree(folder, tmp_path / "copy")  # with the files' times
+    moved = folder.rename(tmp_path / "moved")
+    assert Checkpoint(WeightsRef(path=copy)).fingerprint() == fingerprint
+    mirrored = Checkpoint(WeightsRef(repo="some/model", revision="main"), [lambda ref: moved])
+    assert mirrored.fingerprint() == fingerprint
+    file = moved / "model.safetensors"
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+    touched = Checkpoint(WeightsRef(path=moved)).fingerprint()
+    file.write_bytes(file.read_bytes())
+    assert len({fingerprint, touched, Checkpoint(WeightsRef(path=moved)).fingerprint()}) == 3
+
+
+def test_a_repositorys_weights_count_with_their_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned, latest = "ab" * 20, "cd" * 20
+    monkeypatch.setattr("canary_hub.weights.checkpoint.snapshot", lambda ref: Path("snapshots") / latest)
+    known = [Checkpoint(WeightsRef("some/model", revision)).fingerprint() for revision in (pinned, "main", None)]
+    assert known == [f"some/model@{pinned}", f"some/model@{latest}", f"some/model@{latest}"]
 
 
 def test_a_changed_manifest_is_refused(few: Path, tmp_path: Path) -> None:

@@ -13,14 +13,13 @@ from safetensors.torch import load_file
 
 import canary_hub
 from canary_hub import Hub, HubError
-from canary_hub.explore import EXPLORATIONS, explore, generation, injection, lora
-from canary_hub.explore import structure as qwen
+from canary_hub.explore import EXPLORATIONS, explore, generation, injection, lora, structure
 from canary_hub.explore import tensors as weights
 from canary_hub.explore.injection import frames_of
 from canary_hub.explore.prompt import RECORDED, RECORDED_PAD_ID
 from canary_hub.explore.report import sections
+from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 from canary_hub.models.canary_qwen.layout import llm_name, lora_names
-from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
 from canary_hub.specs import Stage, WeightsRef
 
 CANARY = "canary-qwen-2.5b"
@@ -41,7 +40,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 
 def test_the_llm_of_canary_qwen(hub: Hub) -> None:
-    found = qwen.explore(hub, CANARY)
+    found = structure.explore(hub, CANARY)
     assert (found.vocab_size, found.hidden_size, found.layers) == (151936, 2048, 28)
     assert (found.heads, found.kv_heads, found.head_dim, found.intermediate_size) == (16, 8, 128, 6144)
     assert found.tied
@@ -65,7 +64,7 @@ def test_the_llm_of_canary_qwen(hub: Hub) -> None:
 
 
 def test_the_kv_cache_is_as_large_as_said(hub: Hub) -> None:
-    found = qwen.explore(hub, "nano")
+    found = structure.explore(hub, "nano")
     with hub.load("nano", device="cpu") as stack:
         model = stack.component(Stage.LLM).model
         with torch.inference_mode():
@@ -371,7 +370,7 @@ def test_inject_audio_embeddings_refuses(ids, text, audio, message: str) -> None
 def test_unknown_exploration(hub: Hub) -> None:
     with pytest.raises(HubError, match="no exploration 'bert'"):
         explore("bert", hub, "nano")
-    assert list(EXPLORATIONS) == ["qwen", "lora", "weights", "injection", "generation"]
+    assert list(EXPLORATIONS) == ["structure", "lora", "weights", "injection", "generation"]
 
 
 OTHER_LLM = """
@@ -423,7 +422,7 @@ def test_an_llm_of_another_kind_shows_what_it_can(tmp_path: Path) -> None:
     assert [token.id for token in written.written] == [2, 1, 0]
     assert [(run.title, run.ended) for run in written.runs] == [("greedy", "end token")]
     assert written.two_ways is None
-    for refused in (qwen, lora, weights):
+    for refused in (structure, lora, weights):
         with pytest.raises(HubError, match=r"other/countdown|no checkpoint in the layout"):
             refused.explore(own, spec)
     for shown in (found, written):
@@ -434,7 +433,7 @@ def test_a_configuration_elsewhere_is_not_fetched(hub: Hub) -> None:
     elsewhere = {role: WeightsRef(repo="somebody/something") for role in (CHECKPOINT, BASE_LLM)}
     spec = hub.stack(CANARY, weights=elsewhere)
     with pytest.raises(HubError, match="on this machine"):
-        qwen.explore(hub, spec)
+        structure.explore(hub, spec)
     with pytest.raises(HubError, match="no LoRA section"):
         lora.explore(hub, spec)
     for other in (injection, generation):

@@ -1,4 +1,4 @@
-"""`explore qwen` and `explore weights` of composite models: against the tiny checkpoints that their stacks load."""
+"""Structure and weights of composite models: against the tiny checkpoints that their stacks load."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from transformers import (
 
 from canary_hub import Hub, HubError
 from canary_hub.cli import main
-from canary_hub.explore import lora
-from canary_hub.explore import structure as qwen
+from canary_hub.explore import lora, structure
 from canary_hub.explore import tensors as weights
 from canary_hub.explore.report import sections
 from canary_hub.specs import StackSpec, Stage
@@ -97,7 +96,7 @@ def test_the_llm_is_the_one_that_is_loaded(
     hub: Hub, stack: str, fixture: str, architecture: str, request: pytest.FixtureRequest
 ) -> None:
     spec = over(hub, stack, request.getfixturevalue(fixture))
-    found = qwen.explore(hub, spec)
+    found = structure.explore(hub, spec)
     assert found.architecture == architecture
     assert (found.layers, found.hidden_size, found.heads, found.vocab_size) == (2, 48, 4, VOCAB)
     assert found.tied
@@ -110,14 +109,14 @@ def test_the_llm_is_the_one_that_is_loaded(
         cache = llm.model.model(input_ids=torch.arange(10)[None], use_cache=True).past_key_values
     tree = {module.path: module.shape for module in found.modules}
     assert tree["model.layers.0-1.self_attn.k_proj"] == shapes["model.layers.0.self_attn.k_proj.weight"]
-    float32 = qwen.explore(hub, spec, dtype="float32").cache
+    float32 = structure.explore(hub, spec, dtype="float32").cache
     assert sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) == 10 * float32.bytes_per_token
     shown = " ".join(section.sentence for section in sections(found))
     assert ("no heads are shared" in shown) is (found.heads == found.kv_heads)
 
 
 def test_figures_that_stand_elsewhere_in_a_composite_config(hub: Hub, qwen3_asr: Path) -> None:
-    assert qwen.explore(hub, over(hub, "qwen3-asr-0.6b", qwen3_asr)).rope_theta == 5e5
+    assert structure.explore(hub, over(hub, "qwen3-asr-0.6b", qwen3_asr)).rope_theta == 5e5
 
 
 @pytest.mark.parametrize(("stack", "fixture", "architecture"), CASES)
@@ -182,7 +181,7 @@ def test_a_head_in_the_file_is_its_own(hub: Hub, qwen3_asr: Path, tmp_path: Path
     found = weights.explore(hub, spec)
     assert (found.tied, found.unused) == ((), ())
     assert next(kind for kind in found.kinds if kind.pattern == "lm_head.weight").stage == "llm"
-    llm = qwen.explore(hub, spec)
+    llm = structure.explore(hub, spec)
     assert not llm.tied
     with hub.load(spec, dtype="float32", device="cpu") as loaded:
         assert llm.parameters == loaded.component(Stage.LLM).parameters
@@ -196,7 +195,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_the_published_model_from_its_configuration(hub: Hub) -> None:
-    llm = qwen.explore(hub, "qwen3-asr-1.7b")
+    llm = structure.explore(hub, "qwen3-asr-1.7b")
     assert (llm.layers, llm.hidden_size, llm.parameters) == (28, 2048, 1_720_574_976)
     assert "head is taken to be the embeddings" in llm.limits[0]
     found = weights.explore(hub, "qwen3-asr-1.7b")
@@ -209,7 +208,7 @@ def test_the_published_model_from_its_configuration(hub: Hub) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_a_configuration_made_for_contracts_alone_is_not_taken_for_the_model(hub: Hub) -> None:
-    for exploration in (qwen, weights):
+    for exploration in (structure, weights):
         with pytest.raises(HubError, match="on this machine") as caught:
             exploration.explore(hub, "granite-speech-3.3-8b")
         assert "--weights granite-speech=DIR" in caught.value.hint
@@ -220,9 +219,11 @@ def test_a_model_without_lora_says_so(hub: Hub, qwen3_asr: Path) -> None:
         lora.explore(hub, over(hub, "qwen3-asr-0.6b", qwen3_asr))
 
 
-@pytest.mark.parametrize("name", ["qwen", "weights"])
+@pytest.mark.parametrize("name", ["structure", "weights"])
 def test_on_the_command_line(name: str, qwen3_asr: Path) -> None:
     stack = ["--stack", "qwen3-asr-0.6b", "--weights", f"qwen3-asr={qwen3_asr}"]
     done = CliRunner().invoke(main, ["explore", name, *stack, "--plugins-dir", str(ROOT / "plugins")])
     assert done.exit_code == 0, done.output
-    assert "Qwen3ForCausalLM" in done.output if name == "qwen" else "Every tensor of the file is used" in done.output
+    assert (
+        "Qwen3ForCausalLM" in done.output if name == "structure" else "Every tensor of the file is used" in done.output
+    )

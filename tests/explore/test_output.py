@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import ORACLE, ROOT
+from conftest import ORACLE
 
 from canary_hub import Hub, HubError
 from canary_hub.cli import main
 from canary_hub.explore import EXPLORATIONS, explore
-from canary_hub.explore.found import Found
+from canary_hub.explore.exploration import Exploration
 from canary_hub.explore.report import Chart, Section, Series, count, sections, shown, size
 
 SHORT = ORACLE / "audio" / "slice1p3.wav"
@@ -38,10 +37,10 @@ def run(*arguments: str) -> str:
 @pytest.mark.parametrize("name", EXPLORATIONS)
 def test_every_exploration_as_sections_and_json(hub: Hub, name: str, stack: str) -> None:
     found = explore(name, hub, stack)
-    assert isinstance(found, Found)
+    assert isinstance(found, Exploration)
     as_json = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert (as_json["exploration"], as_json["stack"]) == (name, stack)
-    assert bool(found.limits) == (stack != "nano" and name != "qwen")
+    assert bool(found.limits) == (stack != "nano" and name != "structure")
     seen = sections(found)
     assert len(seen) >= 3 or (name, stack) == ("injection", "nano")
     assert len({section.title for section in seen}) == len(seen)
@@ -57,9 +56,9 @@ def test_every_exploration_as_sections_and_json(hub: Hub, name: str, stack: str)
 
 
 def test_the_reports_hold_the_figures() -> None:
-    qwen = run("qwen", "--stack", "canary-qwen-2.5b")
+    structure = run("structure", "--stack", "canary-qwen-2.5b")
     for figure in ("Embedding(151936, 2048)", "16 / 8", "2048 -> 6144 -> 2048", "tied to the embeddings", "112.0 KiB"):
-        assert figure in qwen
+        assert figure in structure
     lora = run("lora", "--stack", "canary-qwen-2.5b")
     lora = " ".join(lora.split())
     for figure in ("2.0 = alpha / r = 256 / 128", "25.7M", "1.75B", "1.47 %", "98.53 %"):
@@ -84,7 +83,7 @@ def test_the_command_takes_stack_options(tmp_path: Path) -> None:
     found = json.loads(run("weights", "--json", "--checkpoint", str(ORACLE / "checkpoint"), "--stack", "nano"))
     assert found["compared_with"] == "nano"
     assert found["reshaped"]
-    found = json.loads(run("qwen", "--json", "--stack", "nano", "--dtype", "bfloat16"))
+    found = json.loads(run("structure", "--json", "--stack", "nano", "--dtype", "bfloat16"))
     assert found["cache"]["dtype"] == "bfloat16"
 
 
@@ -92,10 +91,10 @@ def test_the_command_takes_stack_options(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["weights", "--checkpoint", "nowhere"], "No file or folder 'nowhere'"),
-        (["qwen", "--stack", "nanoo"], "nano"),
+        (["structure", "--stack", "nanoo"], "nano"),
         (["injection", "--audio", "nowhere.wav"], "nowhere.wav"),
         (["lora", "--dtype", "int3"], "int3"),
-        (["qwen", "--dtype", "int3"], "int3"),
+        (["structure", "--dtype", "int3"], "int3"),
     ],
 )
 def test_bad_input_is_answered_in_words(arguments: list[str], message: str) -> None:
@@ -134,15 +133,15 @@ def test_without_matplotlib_it_says_what_to_install(tmp_path: Path, monkeypatch:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     chart = Chart("x", "t", "line", "a", "b", (Series("s", (0.0,), (1.0,)),))
     with pytest.raises(HubError, match="matplotlib") as raised:
-        write([Section("t", "s.", charts=(chart,))], tmp_path, "qwen")
+        write([Section("t", "s.", charts=(chart,))], tmp_path, "structure")
     assert "canary-hub[plots]" in raised.value.hint
 
 
 def test_tokens_cannot_write_markup() -> None:
     from rich.console import Console
 
+    from canary_hub.cli.explore import show
     from canary_hub.explore.report import Table
-    from canary_hub.explore.terminal import show
 
     console = Console(width=80, record=True)
     show([Section("t", "[bold]s[/bold].", (Table(("a",), (("[/b] [red]",),)),))], console)
@@ -157,7 +156,9 @@ def test_numbers_in_words() -> None:
     assert [shown(piece) for piece in (" the", "\n", "  ", "a")] == ["\u2423the", "\\n", "\u2423\u2423", "a"]
 
 
-def test_as_a_module() -> None:
-    command = [sys.executable, "-m", "canary_hub.explore", "qwen", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.startswith("Usage: canary-hub explore qwen")
+def test_the_former_name_of_structure_still_works() -> None:
+    result = CliRunner().invoke(main, ["explore", "qwen", "--json", "--stack", "nano"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["exploration"] == "structure"
+    assert "explore structure" in result.stderr
+    assert "qwen" not in run("--help")

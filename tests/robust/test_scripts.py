@@ -79,15 +79,15 @@ class Writer:
         return self._inner.generate(inputs_embeds, attention_mask, PLAIN(max_new_tokens=8), stop, attention)
 
 def PLAIN(**values):
-    from canary_hub.models.canary_qwen.plugin import COMPONENTS
+    from canary_hub.models.canary_qwen.checkpoint import COMPONENTS
     from canary_hub import Hub
     return Hub(allow=()).registry.component(COMPONENTS[Stage.LLM]).call_options(**values)
 
 def build(build):
-    from canary_hub.models.canary_qwen.plugin import qwen3
+    from canary_hub.models.canary_qwen import llm as qwen3
     from canary_hub.stages import Build
     from canary_hub import Hub
-    from canary_hub.models.canary_qwen.plugin import COMPONENTS
+    from canary_hub.models.canary_qwen.checkpoint import COMPONENTS
     options = Hub(allow=()).registry.component(COMPONENTS[Stage.LLM]).build_options()
     return Writer(qwen3.build(Build(options, build.weights, build.dtype, build.device)))
 

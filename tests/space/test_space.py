@@ -20,8 +20,9 @@ from packaging.requirements import Requirement
 from canary_hub import Hub
 from canary_hub.cli import main
 from canary_hub.errors import HubError, OptionError
-from canary_hub.models.canary_qwen.plugin import PUBLISHED, PUBLISHED_LLM
-from canary_hub.space import read_settings, stage
+from canary_hub.models.canary_qwen.checkpoint import PUBLISHED, PUBLISHED_LLM
+from canary_hub.settings import read_settings
+from canary_hub.space import stage
 from canary_hub.specs import Stage
 
 if sys.version_info >= (3, 11):

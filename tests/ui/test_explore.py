@@ -68,7 +68,7 @@ def no_cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", EXPLORATIONS)
 def test_every_exploration_ends_with_what_the_command_finds(hub, name, stack, no_cache):
     key = Key(stack, name)
-    assert computes(hub, key) == (stack == "nano" and name not in ("qwen", "weights"))
+    assert computes(hub, key) == (stack == "nano" and name not in ("structure", "weights"))
     seen = list(run_exploration(hub, key))
     assert seen[0].state == "busy"
     assert seen[0].message
@@ -125,7 +125,7 @@ def test_what_nobody_expected_shows_no_traceback(hub, monkeypatch):
         raise ValueError("secret/path")
 
     monkeypatch.setattr(explore_runs, "explore", broken)
-    last = list(run_exploration(hub, Key("nano", "qwen")))[-1]
+    last = list(run_exploration(hub, Key("nano", "structure")))[-1]
     assert last.state == "failed"
     assert "secret" not in last.message + last.hint
 
@@ -139,24 +139,24 @@ def section_html(monkeypatch, section: Section, found) -> Page:
 
 
 @pytest.fixture(scope="module")
-def qwen(hub):
-    return explore("qwen", hub, "nano")
+def structure(hub):
+    return explore("structure", hub, "nano")
 
 
-def test_everything_shown_is_escaped(qwen, monkeypatch):
+def test_everything_shown_is_escaped(structure, monkeypatch):
     bars = Chart("a", EVIL, "bar", EVIL, EVIL, (Series(EVIL, (EVIL,), (1.0,)), Series(EVIL, (EVIL,), (1.0,))))
     lines = Chart("b", EVIL, "line", EVIL, EVIL, tuple(Series(EVIL, (0.0, 1.0), (0.0, 1.0)) for _ in range(2)))
     tables = (Table((EVIL, "token"), ((EVIL, EVIL),), title=EVIL), Table((EVIL,), ((EVIL,),) * 30, title=EVIL))
     section = Section(EVIL, EVIL, tables, (bars, lines))
-    page = section_html(monkeypatch, section, replace(qwen, stack=EVIL))
+    page = section_html(monkeypatch, section, replace(structure, stack=EVIL))
     assert not page.of("img")
     assert page.text.count(EVIL) > 30
-    html = shown(replace(qwen, limits=(f"`{EVIL}` {EVIL}",)), EVIL)
+    html = shown(replace(structure, limits=(f"`{EVIL}` {EVIL}",)), EVIL)
     assert "<img" not in html
 
 
-def test_the_tree_is_indented_and_its_rows_are_named(qwen):
-    html = shown(qwen, "Structure")
+def test_the_tree_is_indented_and_its_rows_are_named(structure):
+    html = shown(structure, "Structure")
     depths = [float(d) for d in re.findall(r'padding-left:([\d.]+)rem">[\w-]', html)]
     assert depths[:2] == [0, 1]
     assert max(depths) >= 4
@@ -167,10 +167,10 @@ def test_the_tree_is_indented_and_its_rows_are_named(qwen):
         assert region["aria-label"]
 
 
-def test_long_tables_are_folded_and_short_ones_are_not(qwen, monkeypatch):
+def test_long_tables_are_folded_and_short_ones_are_not(structure, monkeypatch):
     rows = tuple((str(i), "b") for i in range(60))
     for count, folded in ((60, 1), (24, 0)):
-        page = section_html(monkeypatch, Section("a", "b.", (Table(("n", "c"), rows[:count]),)), qwen)
+        page = section_html(monkeypatch, Section("a", "b.", (Table(("n", "c"), rows[:count]),)), structure)
         assert len(page.of("details")) == folded
         assert len(page.of("tr")) == count + 1
 
@@ -277,12 +277,12 @@ def test_the_explained_words_occur(hub, name):
 def test_what_was_shown_is_kept_but_not_without_end(hub):
     from canary_hub.ui.explore.tab import KEPT, Shown, _after
 
-    moment = list(run_exploration(hub, Key("nano", "qwen")))[-1]
+    moment = list(run_exploration(hub, Key("nano", "structure")))[-1]
     last = Shown(Key("nano", None), moment)
     for i in range(KEPT + 5):
-        last = _after(Key("nano", "qwen", str(i)), moment, last)
+        last = _after(Key("nano", "structure", str(i)), moment, last)
     assert [key.audio for key, _ in last.kept] == [str(i) for i in range(5, KEPT + 5)]
-    again = _after(Key("nano", "qwen", "9"), moment, last)
+    again = _after(Key("nano", "structure", "9"), moment, last)
     assert len(again.kept) == KEPT
     assert again.kept[-1][0].audio == "9"
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from canary_hub import Hub
 from canary_hub.errors import WeightsError
 from canary_hub.models.canary_qwen import layout
-from canary_hub.models.canary_qwen.plugin import PUBLISHED, PUBLISHED_LLM
+from canary_hub.models.canary_qwen.checkpoint import PUBLISHED, PUBLISHED_LLM
 from canary_hub.specs import Stage
 from canary_hub.weights.checkpoint import Checkpoint
 from canary_hub.weights.tensors import TensorFiles, check_names

@@ -12,51 +12,51 @@ NAMES = 12
 """So many names of a list are shown."""
 
 
-def sections(found: Weights) -> list[Section]:
+def sections(result: Weights) -> list[Section]:
     """Groups, name mapping, and what is tied, missing or unused."""
-    made = [_groups(found), _files(found), _names(found)]
-    if found.compared_with:
-        made.append(_accounts(found))
-    return made
+    parts = [_groups(result), _files(result), _names(result)]
+    if result.compared_with:
+        parts.append(_accounts(result))
+    return parts
 
 
-def _groups(found: Weights) -> Section:
+def _groups(result: Weights) -> Section:
     rows = tuple(
         (
             "  " * g.depth + g.name,
             f"{g.tensors:,}",
             count(g.parameters),
             size(g.nbytes),
-            percent(g.nbytes, found.nbytes),
+            percent(g.nbytes, result.nbytes),
         )
-        for g in found.groups
+        for g in result.groups
     )
-    total = ("together", f"{found.tensors:,}", count(found.parameters), size(found.nbytes), "100 %")
-    parts = {(g.name, g.depth): g.tensors for g in found.groups}
+    total = ("together", f"{result.tensors:,}", count(result.parameters), size(result.nbytes), "100 %")
+    parts = {(g.name, g.depth): g.tensors for g in result.groups}
     base, lora = parts.get(("base", 1)), parts.get(("LoRA", 1))
-    sentence = f"{found.tensors:,} tensors in {sum(not g.depth for g in found.groups)} groups"
+    sentence = f"{result.tensors:,} tensors in {sum(not g.depth for g in result.groups)} groups"
     if base and lora:
         sentence += f"; {base + lora} are the LLM's, of which {lora} are LoRA's thin matrices beside {base} of the base"
     columns = ("group", "tensors", "numbers", "bytes", "share")
-    whole = [g for g in found.groups if not g.depth]
+    whole = [g for g in result.groups if not g.depth]
     chart = Chart(
         "bytes",
-        f"Bytes by group, {found.stack}",
+        f"Bytes by group, {result.stack}",
         "bar",
         "",
-        "GiB" if found.nbytes >= 2**30 else "MiB",
-        (Series("bytes", tuple(g.name for g in whole), tuple(g.nbytes / _unit(found) for g in whole)),),
+        "GiB" if result.nbytes >= 2**30 else "MiB",
+        (Series("bytes", tuple(g.name for g in whole), tuple(g.nbytes / _unit(result) for g in whole)),),
     )
     return Section("Inventory", sentence + ".", (Table(columns, (*rows, total), right=columns[1:]),), (chart,))
 
 
-def _unit(found: Weights) -> int:
-    return (2**30) if found.nbytes >= 2**30 else (2**20)
+def _unit(result: Weights) -> int:
+    return (2**30) if result.nbytes >= 2**30 else (2**20)
 
 
-def _files(found: Weights) -> Section:
-    rows = tuple((file.name, f"{file.tensors:,}", size(file.nbytes)) for file in found.files)
-    kinds = " and ".join(f"{n:,} {dtype}" for dtype, n in found.dtypes.items())
+def _files(result: Weights) -> Section:
+    rows = tuple((file.name, f"{file.tensors:,}", size(file.nbytes)) for file in result.files)
+    kinds = " and ".join(f"{n:,} {dtype}" for dtype, n in result.dtypes.items())
     sentence = f"The tensors are {kinds}; "
     if not rows:
         return Section("Files and dtypes", sentence + "all of this follows from the configuration alone.")
@@ -65,14 +65,14 @@ def _files(found: Weights) -> Section:
     return Section("Files and dtypes", sentence, (Table(columns, rows, right=columns[1:]),))
 
 
-def _names(found: Weights) -> Section:
-    stages = dict.fromkeys(kind.stage for kind in found.kinds)
-    tables = tuple(_of_stage(stage, tuple(k for k in found.kinds if k.stage == stage)) for stage in stages)
-    if not found.compared_with:
+def _names(result: Weights) -> Section:
+    stages = dict.fromkeys(kind.stage for kind in result.kinds)
+    tables = tuple(_of_stage(stage, tuple(k for k in result.kinds if k.stage == stage)) for stage in stages)
+    if not result.compared_with:
         return Section("Names", "Tensors that differ only in their layer, N, stand there once.", tables)
     sentence = (
-        f"Loading gives each of the {len(found.kinds)} kinds of names in the file (N stands for a layer) to the tensor "
-        "on the right."
+        f"Loading gives each of the {len(result.kinds)} kinds of names in the file (N stands for a layer) to the "
+        "tensor on the right."
     )
     return Section("From file to module", sentence, tables)
 
@@ -94,24 +94,24 @@ def _short(pattern: str, start: str) -> str:
     return f"...{pattern.removeprefix(start)}" if start and pattern.startswith(start) else pattern
 
 
-def _accounts(found: Weights) -> Section:
-    against = f"the configuration of {found.compared_with}"
+def _accounts(result: Weights) -> Section:
+    against = f"the configuration of {result.compared_with}"
     rows = tuple(
         (what, f"{len(names):,}", ", ".join(names[:NAMES]) + (" ..." if len(names) > NAMES else ""))
         for what, names in (
-            ("tied", tuple(f"{module} = {tensor}" for module, tensor in found.tied)),
-            ("missing", found.missing),
-            ("unused", found.unused),
-            ("wrongly shaped", found.reshaped),
+            ("tied", tuple(f"{module} = {tensor}" for module, tensor in result.tied)),
+            ("missing", result.missing),
+            ("unused", result.unused),
+            ("wrongly shaped", result.reshaped),
         )
     )
     # What loading accepts: a table that the base LLM has too, and the head tied to it written out.
-    wrong = {*found.missing, *found.unused, *found.reshaped} - {EMBEDDINGS, TIED_HEAD}
-    if not found.files:
+    wrong = {*result.missing, *result.unused, *result.reshaped} - {EMBEDDINGS, TIED_HEAD}
+    if not result.files:
         sentence = f"This is what {against} asks for, so nothing can be missing."
     elif wrong:
         sentence = f"{len(wrong):,} names do not agree with {against}: loading such a file is refused."
-    elif found.missing or found.unused:
+    elif result.missing or result.unused:
         sentence = (
             f"The file can be loaded by {against}: the embeddings and the head tied to them may be absent or double."
         )

@@ -12,9 +12,8 @@ from ...errors import WeightsError
 from ...stages import Build
 from ...weights.tensors import assign, module_bytes, parameter_count
 from ..cpu import forward_pass
-from .checkpoint import open_checkpoint
+from .checkpoint import CHECKPOINT, open_checkpoint
 from .layout import encoder_name, get, size
-from .plugin import CHECKPOINT
 
 # Variants of NeMo's ConformerEncoder that transformers' module does not compute.
 _ONLY = {

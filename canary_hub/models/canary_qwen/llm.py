@@ -16,9 +16,8 @@ from ...weights.tensors import TensorFiles, assign
 from ..causal_lm.backend import AdapterBackend, MergedLinears
 from ..causal_lm.chat_tokenizer import ChatTokenizer
 from ..cpu import ATTENTION, speed_up_single_rows
-from .checkpoint import open_checkpoint
+from .checkpoint import BASE_LLM, CHECKPOINT, open_checkpoint
 from .layout import EMBEDDINGS, llm_name, lora_names, lora_scaling, lora_targets, size, text
-from .plugin import BASE_LLM, CHECKPOINT
 from .prompts import user_message
 
 

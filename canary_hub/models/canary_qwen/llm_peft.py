@@ -8,10 +8,9 @@ from peft import LoraConfig, get_peft_model
 from ...stages import Build
 from ...weights.tensors import assign
 from ..cpu import speed_up_single_rows
-from .checkpoint import open_checkpoint
+from .checkpoint import CHECKPOINT, open_checkpoint
 from .layout import lora_targets, size
 from .llm import Qwen3Backend, embeddings, empty_model, load_tokenizer, place_rope
-from .plugin import CHECKPOINT
 
 
 def build(build: Build) -> Qwen3Backend:

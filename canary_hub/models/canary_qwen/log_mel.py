@@ -10,9 +10,8 @@ from transformers import ParakeetFeatureExtractor
 
 from ...errors import WeightsError
 from ...stages import Build
-from .checkpoint import open_checkpoint
+from .checkpoint import CHECKPOINT, open_checkpoint
 from .layout import FILTERBANK, WINDOW, get, number, size
-from .plugin import CHECKPOINT
 
 LOG_ZERO_GUARD = 2**-24  # NeMo's `log_zero_guard_value`
 

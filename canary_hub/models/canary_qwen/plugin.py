@@ -7,10 +7,10 @@ same layout (such as `nano`) use the same components.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from ...hookspecs import hookimpl
-from ...specs import ENERGY, ComponentSpec, SegmenterSpec, StackSpec, Stage, WeightsRef
+from ...specs import ENERGY, ComponentSpec, SegmenterSpec, StackSpec, Stage
+from .checkpoint import BASE_LLM, CHECKPOINT, COMPONENTS, PUBLISHED, PUBLISHED_LLM
 from .options import (
     ChatPromptCall,
     ContextPromptCall,
@@ -21,33 +21,7 @@ from .options import (
     ScaledBuild,
 )
 
-CHECKPOINT = "canary"
-BASE_LLM = "canary-llm"
-"""The roles of the weights: the checkpoint itself, and the base LLM's config and tokenizer."""
-
 _HERE = "canary_hub.models.canary_qwen"
-_PUBLISHED = Path(__file__).parent / "published"
-
-PUBLISHED = WeightsRef(
-    repo="nvidia/canary-qwen-2.5b",
-    revision="6cfc37ec7edc35a0545c403f551ecdfa28133d72",
-    config=_PUBLISHED / "config.json",
-    gib=4.8,
-)
-PUBLISHED_LLM = WeightsRef(
-    repo="Qwen/Qwen3-1.7B",
-    revision="70d244cc86ccca08cf5af4e1e306ecf908b1ad5e",
-    files=("tokenizer.json", "tokenizer_config.json"),
-    config=_PUBLISHED / "llm_config.json",
-)
-
-COMPONENTS = {
-    Stage.PREPROCESSOR: "canary/log-mel",
-    Stage.ENCODER: "canary/fastconformer",
-    Stage.PROJECTOR: "canary/linear",
-    Stage.PROMPT_TEMPLATE: "canary/chat-prompt",
-    Stage.LLM: "canary/qwen3",
-}
 
 
 @hookimpl
@@ -101,7 +75,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             stage=Stage.PROJECTOR,
             id="canary/linear",
             title="One linear layer into the LLM's space",
-            factory=f"{_HERE}.projector:build",
+            factory=f"{_HERE}.projector:build_linear",
             contract=f"{_HERE}.ports:linear",
             weights=both,
         ),
@@ -109,7 +83,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             stage=Stage.PROJECTOR,
             id="canary/scaled",
             title="canary/linear times a factor: how sensitive is the LLM to the size of audio embeddings?",
-            factory=f"{_HERE}.scaled:build",
+            factory=f"{_HERE}.projector:build_scaled",
             contract=f"{_HERE}.ports:scaled",
             weights=both,
             build_options=ScaledBuild,
@@ -203,4 +177,4 @@ def canary_stacks() -> Iterable[StackSpec]:
 @hookimpl
 def canary_segmenters() -> Iterable[SegmenterSpec]:
     """The one that every stack uses unless told otherwise."""
-    return [SegmenterSpec(ENERGY, f"{_HERE}.energy:build", "Cuts where it is quietest over 250 ms")]
+    return [SegmenterSpec(ENERGY, "canary_hub.audio.pauses:build", "Cuts where it is quietest over 250 ms")]

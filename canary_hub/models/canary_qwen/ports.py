@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from ...specs import Contract, Port
 from ...stages import Build
+from .checkpoint import BASE_LLM, CHECKPOINT
 from .layout import get, number, size, text
 from .options import DenoiseLogMelBuild, ScaledBuild
-from .plugin import BASE_LLM, CHECKPOINT
 
 
 def _features(build: Build) -> Port:

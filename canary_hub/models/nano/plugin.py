@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...hookspecs import hookimpl
 from ...specs import StackSpec, WeightsRef
-from ..canary_qwen.plugin import BASE_LLM, CHECKPOINT, COMPONENTS
+from ..canary_qwen.checkpoint import BASE_LLM, CHECKPOINT, COMPONENTS
 
 FOLDER = Path(__file__).parent
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from ...catalogue import component_facts, segmenter_facts, stack_facts
 from ...hub import Hub
+from ...registry import component_facts, segmenter_facts, stack_facts
 from ...specs import ComponentSpec, Contract
 
 

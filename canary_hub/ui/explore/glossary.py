@@ -16,7 +16,7 @@ EVERYWHERE = {
 }
 OF_NORMS = "The length of a vector: the square root of the sum of its squared numbers. For a matrix likewise."
 SPECIAL = {
-    "qwen": {
+    "structure": {
         r"query heads?": "Attention looks back in several ways at once, its heads. A query is what one of them asks.",
         r"key-value heads?|heads of keys and values": "What a query can find: keys to match it, and values to take "
         "from there. Sharing them between query heads (GQA) saves memory.",

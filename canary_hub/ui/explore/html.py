@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html import escape
 
-from ...explore.found import Found
+from ...explore.exploration import Exploration
 from ...explore.report import Section, Table, sections
 from .charts import draw
 from .glossary import Words
@@ -20,7 +20,7 @@ CODE = {"module", "piece", "token", "name in the file", "shape", "A", "B"}
 """Columns of names and shapes, in letters of equal width; so are those of "tensor of the encoder"."""
 
 
-def shown(found: Found, title: str) -> str:
+def shown(found: Exploration, title: str) -> str:
     """All sections below one heading, and at the end what could not be shown."""
     made = sections(found)
     limits = ""

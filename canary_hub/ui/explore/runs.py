@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ...audio.decode import load_audio
 from ...errors import HubError, explain
 from ...explore import explore
-from ...explore.found import Found
+from ...explore.exploration import Exploration
 from ...explore.subject import CLIP, Subject
 from ...hub import Hub
 from ...run.background import in_background
@@ -33,7 +33,7 @@ HEARING = ("lora", "injection", "generation")
 """What listens to a clip, where the weights are here."""
 
 DOING = {
-    "qwen": "Building the LLM without its weights",
+    "structure": "Building the LLM without its weights",
     "lora": "Comparing every adapted weight, and listening with the adapter on and off",
     "weights": "Reading names and shapes",
     "injection": "Putting the clip into the prompt",
@@ -60,7 +60,7 @@ class ExploreMoment:
     state: State = "idle"
     message: str = ""
     hint: str = ""
-    found: Found | None = None
+    found: Exploration | None = None
     seconds: float = 0.0
 
 
@@ -108,12 +108,12 @@ def _gpu_seconds(key: Key, length: float) -> float:
 
 
 @gpu(_gpu_seconds)
-def _compute(hub: Hub, key: Key, length: float) -> Generator[str | Found, None, None]:
+def _compute(hub: Hub, key: Key, length: float) -> Generator[str | Exploration, None, None]:
     """Load and explore; the part that needs a GPU. Yields what is happening, then what was found."""
     spec = hub.stack(key.stack)
     with (yield from load(hub, spec)):  # the exploration takes it from the pool
 
-        def work() -> Found:
+        def work() -> Exploration:
             with _one_at_a_time:
                 return explore(str(key.name), hub, spec, **_given(key))
 

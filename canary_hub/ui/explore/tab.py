@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
 from ...errors import HubError
-from ...explore.found import Found
+from ...explore.exploration import Exploration
 from ...explore.subject import Subject
 from ...hub import Hub
 from ..transcribe.ask import MODEL
@@ -27,7 +27,7 @@ LOOK = "explore"
 """Concurrency id of what is shown at once: it computes nothing and does not wait for models."""
 
 LESSONS = {
-    "qwen": ("Structure", "What the language model is made of, and where its parameters sit."),
+    "structure": ("Structure", "What the language model is made of, and where its parameters sit."),
     "lora": ("LoRA", "How a small adapter teaches a finished model something new."),
     "weights": ("Weights", "What the checkpoint file holds, and where each tensor goes."),
     "injection": ("Injection", "How sound takes the place of one token in the prompt."),
@@ -187,7 +187,7 @@ class ExploreTab:
             return READY if model else IDLE
         return status(Moment(moment.state, moment.message, moment.hint))
 
-    def _file(self, key: Key, found: Found) -> str:
+    def _file(self, key: Key, found: Exploration) -> str:
         content = json.dumps(found.to_json(), indent=1, ensure_ascii=False).encode()
         path: str = save_bytes_to_cache(content, f"{key.name}-{key.stack}.json", self.json.GRADIO_CACHE)
         return path

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from ...errors import OptionError
+from ...settings import number
 
 RETRY_SECONDS = 10
 """When a visitor who was kept out may try again, as long as no run has ended by which that could be told."""
@@ -29,7 +29,11 @@ class QueueLimits:
     @classmethod
     def from_env(cls) -> QueueLimits:
         """Read CANARY_HUB_QUEUE and CANARY_HUB_PER_VISITOR. Raises: OptionError."""
-        return cls(_count("CANARY_HUB_QUEUE") or cls.waiting, _count("CANARY_HUB_PER_VISITOR"))
+        per_visitor = number("CANARY_HUB_PER_VISITOR", None, integer=True, example=2)
+        return cls(
+            int(number("CANARY_HUB_QUEUE", cls.waiting, integer=True)),
+            None if per_visitor is None else int(per_visitor),
+        )
 
 
 def queued(demo: gr.Blocks, limits: QueueLimits) -> gr.Blocks:
@@ -126,10 +130,3 @@ def _turn(events: list[Any], whose: Callable[[Any], Hashable]) -> Callable[[Any]
         turns[id(event)] = seen[owner]
         seen[owner] += 1
     return lambda event: turns[id(event)]
-
-
-def _count(variable: str) -> int | None:
-    text = os.environ.get(variable, "").strip()
-    if text and not (text.isdecimal() and int(text)):
-        raise OptionError(f"{variable} is {text!r}, no positive whole number.", "Unset it, or set it to 20.")
-    return int(text) if text else None

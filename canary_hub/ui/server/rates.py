@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ...settings import positive
+from ...settings import number
 
 
 @dataclass
@@ -45,5 +45,5 @@ def rate_from_env(variable: str, usual: float | None, seconds: float, unit: floa
 
     unit: what the setting counts in, such as 1e6 for megabytes.
     """
-    most = positive(variable, usual, 60)
+    most = number(variable, usual, example=60)
     return None if most is None else Rate(most * unit, seconds)

@@ -26,6 +26,7 @@ from canary_hub.errors import HubError, OptionError
 from canary_hub.pipeline import Stack
 from canary_hub.run.events import Done
 from canary_hub.run.injection import Injected, inject
+from canary_hub.settings import cache_folder
 from canary_hub.specs import Stage, WeightsRef
 from canary_hub.stages import Build, Step
 from canary_hub.testing import LLMConformance
@@ -93,7 +94,7 @@ def written(steps: list[Step]) -> list[list[int]]:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_export_is_the_merged_model(hub: Hub, dtype: str) -> None:
     folder = export.exported(build(dtype))
-    assert folder.parent == export.cache_folder()
+    assert folder.parent == cache_folder("vllm")
     exported = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
     stack = loaded(hub, dtype)
     given, own = heard(stack, 2), stack.component(Stage.LLM).model
@@ -168,7 +169,7 @@ def test_a_failed_export_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(HubError, match="No space left") as caught:
         export.exported(build())
     assert "CANARY_HUB_CACHE" in caught.value.hint
-    assert not list(export.cache_folder().iterdir())
+    assert not list(cache_folder("vllm").iterdir())
 
 
 # The plan

@@ -15,8 +15,8 @@ from pydantic import Field
 from canary_hub.errors import HubError
 from canary_hub.hookspecs import hookimpl
 from canary_hub.models.canary_qwen import ports
+from canary_hub.models.canary_qwen.checkpoint import COMPONENTS
 from canary_hub.models.canary_qwen.options import ChatPromptCall
-from canary_hub.models.canary_qwen.plugin import COMPONENTS
 from canary_hub.specs import ComponentSpec, Contract, Options, Port, StackSpec, Stage, WeightsRef
 
 SET_A = Path(__file__).parents[2] / "oracle" / "set_a"

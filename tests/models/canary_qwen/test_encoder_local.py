@@ -17,7 +17,7 @@ from canary_hub.cli import main
 from canary_hub.errors import HubError
 from canary_hub.models.canary_qwen import encoder as fastconformer
 from canary_hub.models.canary_qwen import encoder_local as fastconformer_local
-from canary_hub.models.canary_qwen.local_attention import by_key
+from canary_hub.models.canary_qwen.encoder_local import by_key
 from canary_hub.models.canary_qwen.options import FastConformerLocalBuild
 from canary_hub.specs import Stage, WeightsRef
 from canary_hub.stages import Build

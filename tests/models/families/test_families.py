@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from canary_hub.errors import WeightsError
+from canary_hub.models.families.backend import eos_ids
 from canary_hub.models.families.family import Size
 from canary_hub.models.families.parts import todays_name
-from canary_hub.models.families.tokenizer import eos_ids
-from canary_hub.models.families.whisper import WhisperLogMel
-from canary_hub.models.families.windows import FRAMES, fold
-from canary_hub.run.observe import Choices, segment_trace
+from canary_hub.models.families.whisper import FRAMES, WhisperLogMel, fold
+from canary_hub.run.observe import Observed, segment_trace
 from canary_hub.specs import WeightsRef
 from canary_hub.weights.checkpoint import Checkpoint
 
@@ -111,7 +110,7 @@ class SaysTheLanguage:
 
 def test_words_are_of_the_text_alone_and_inside_the_clip() -> None:
     ids = [5, 1, 2, 3, 4, 0]
-    choices = Choices(slice(0, 30), [1.0] * 6, [0.0] * 6, [[]] * 6)
+    choices = Observed(slice(0, 30), [1.0] * 6, [0.0] * 6, [[]] * 6)
     looks = torch.eye(30)[[0, 0, 0, 2, 28, 29]]  # the last ones into the padding behind the clip
     choices.attention = [look[None] for look in looks]
     features = torch.randn(8, 100, generator=torch.Generator().manual_seed(0))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from canary_hub.models.families.backend import load_llm
+from canary_hub.models.families.backend import FamilyTokenizer, load_llm
 from canary_hub.models.families.projector import FrameProjector, build_projector
-from canary_hub.models.families.tokenizer import FamilyTokenizer
 from canary_hub.models.families.whisper import WhisperEncoder, WhisperLogMel, build_encoder, build_log_mel
 from canary_hub.stages import Build
 

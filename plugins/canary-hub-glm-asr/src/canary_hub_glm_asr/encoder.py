@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from canary_hub.models.cpu import forward_pass
-from canary_hub.models.families.windows import fold
+from canary_hub.models.families.whisper import fold
 from canary_hub.weights.tensors import module_bytes, parameter_count
 
 

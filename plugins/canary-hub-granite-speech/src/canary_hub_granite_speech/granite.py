@@ -15,8 +15,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from canary_hub.models.causal_lm.backend import AdapterBackend, MergedLinears
-from canary_hub.models.families.backend import CausalLM, load_llm
-from canary_hub.models.families.tokenizer import FamilyTokenizer
+from canary_hub.models.families.backend import CausalLM, FamilyTokenizer, load_llm
 from canary_hub.stages import Build, Segment, Text
 
 from .family import FAMILY, ROLE

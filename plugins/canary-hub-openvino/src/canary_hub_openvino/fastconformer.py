@@ -14,9 +14,8 @@ from transformers import ParakeetEncoder
 from transformers.models.parakeet.modeling_parakeet import ParakeetEncoderRelPositionalEncoding
 
 from canary_hub.models.canary_qwen import encoder as built_in
-from canary_hub.models.canary_qwen.checkpoint import open_checkpoint
+from canary_hub.models.canary_qwen.checkpoint import CHECKPOINT, open_checkpoint
 from canary_hub.models.canary_qwen.layout import ENCODER_PREFIX
-from canary_hub.models.canary_qwen.plugin import CHECKPOINT
 from canary_hub.models.cpu import forward_pass
 from canary_hub.stages import Build
 

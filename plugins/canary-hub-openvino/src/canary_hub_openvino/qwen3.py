@@ -21,7 +21,7 @@ import torch
 from transformers import DynamicCache
 
 from canary_hub.models.canary_qwen import llm as built_in
-from canary_hub.models.canary_qwen.checkpoint import open_checkpoint
+from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT, open_checkpoint
 from canary_hub.models.canary_qwen.layout import (
     EMBEDDINGS,
     LLM_PREFIX,
@@ -31,7 +31,6 @@ from canary_hub.models.canary_qwen.layout import (
     lora_scaling,
     lora_targets,
 )
-from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT
 from canary_hub.stages import Build
 from canary_hub.weights.tensors import TensorFiles
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from canary_hub.models.causal_lm.backend import CausalLMBackend
-from canary_hub.models.families.backend import CausalLM, load_llm
-from canary_hub.models.families.tokenizer import FamilyTokenizer
+from canary_hub.models.families.backend import CausalLM, FamilyTokenizer, load_llm
 from canary_hub.stages import Build
 
 from .family import FAMILY, ROLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from canary_hub.hookspecs import hookimpl
-from canary_hub.models.canary_qwen.plugin import BASE_LLM, CHECKPOINT, PUBLISHED, PUBLISHED_LLM
+from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT, PUBLISHED, PUBLISHED_LLM
 from canary_hub.specs import ComponentSpec, Stage
 
 from .options import VllmBuild, VllmCall

@@ -9,7 +9,7 @@ from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from canary_hub.errors import WeightsError
-from canary_hub.models.families.tokenizer import eos_ids
+from canary_hub.models.families.backend import eos_ids
 from canary_hub.stages import AudioSlot, Segment, Text
 from canary_hub.weights.checkpoint import Checkpoint
 

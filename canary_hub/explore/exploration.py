@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
-class Found:
+class Exploration:
     """Base of the five results.
 
+    exploration: its name in `EXPLORATIONS`.
     stack: what was explored.
     limits: one sentence each on what could not be shown, and why.
     """
