@@ -316,7 +316,7 @@ class Stack:
         steps_of = llm.generate
         if watched and isinstance(llm, Inspectable):
             steps_of = partial(llm.generate, attention=True)
-        begin = partial(steps_of, injected.inputs_embeds, injected.attention_mask, options, stop)
+        begin = partial(steps_of, injected.inputs_embeds, injected.attention_mask, options, stop, injected.spans)
         with (
             self._turn(),
             closing(worker.steps(name, "writing", begin)) as made,

@@ -41,7 +41,7 @@ else:
 
 GROUP = "canary_hub"
 BUILT_IN = "built-in"
-BUILTINS = ("canary_hub.models.canary_qwen.plugin", "canary_hub.models.nano.plugin")
+BUILTINS = tuple(f"canary_hub.models.{name}.plugin" for name in ("canary_qwen", "nano", "whisper"))
 
 
 @dataclass

@@ -73,6 +73,9 @@ class Step:
 RowStop = Callable[[int, Sequence[int]], bool]
 """Called with (row, its new ids so far); True stops that row."""
 
+Spans = Sequence[Sequence[tuple[int, int]]]
+"""Per row of an injected batch, the (first, end) positions that each audio took, padding counted."""
+
 
 @runtime_checkable
 class Preprocessor(Protocol):
@@ -142,9 +145,11 @@ class LLMBackend(Protocol):
         attention_mask: torch.Tensor,
         options: Options,
         stop: RowStop | None = None,
+        spans: Spans = (),
     ) -> Iterator[Step]:
         """(B, L, H), (B, L) left-padded -> one `Step` per decoding step, until all rows stopped.
 
+        spans: where the audio stands in each row, for a backend that reads it in another way than its text.
         Closing the iterator stops the work within a token.
         """
         ...
@@ -185,6 +190,7 @@ class Inspectable(LLMBackend, Protocol):
         attention_mask: torch.Tensor,
         options: Options,
         stop: RowStop | None = None,
+        spans: Spans = (),
         attention: bool = False,
     ) -> Iterator[Step]:
         """As any backend's; with `attention`, every step carries it where the backend sees it."""

@@ -85,7 +85,9 @@ class WhisperCheckpoint:
             with torch.device("meta"):
                 self._model: Any = WhisperForConditionalGeneration(self.config)
         except Exception as error:  # whatever a config can do to a constructor
-            raise WeightsError(f"transformers builds no Whisper from {str(path)!r}: {error}.", "Was it altered?") from error
+            raise WeightsError(
+                f"transformers builds no Whisper from {str(path)!r}: {error}.", "Was it altered?"
+            ) from error
         shapes = {name: tuple(tensor.shape) for name, tensor in self._model.state_dict().items() if name != _HEAD}
         check_names(self.files, shapes, unused=[_HEAD])
 

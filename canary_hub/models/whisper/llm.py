@@ -73,7 +73,6 @@ class WhisperDecoder:
         attention_mask: torch.Tensor,
         options: Options,
         stop: RowStop | None = None,
-        *,
         spans: Spans = (),
         attention: bool = False,
     ) -> Iterator[Step]:
@@ -117,7 +116,7 @@ class WhisperDecoder:
         return WhisperTimeStampLogitsProcessor(config, begin_index=0)
 
     def _heads(self) -> list[list[int]]:
-        """[layer, head] pairs that follow the audio; without a list of them, all of the upper half, as openai/whisper."""
+        """[layer, head] pairs that follow the audio; where none are listed, all of the upper half of the layers."""
         layers, heads = len(self.decoder.layers), self.decoder.config.decoder_attention_heads
         return self._alignment or [[layer, head] for layer in range(layers // 2, layers) for head in range(heads)]
 
@@ -191,7 +190,8 @@ class _Listener:
         """One pass: (B, L, H) -> `last_hidden_state` (B, L, H)."""
         if self._cache is None:
             self._cache = EncoderDecoderCache(cache, self._cross)
-        decoder, weights = self._decoder, [] if self._heads else None
+        decoder = self._decoder
+        weights: list[torch.Tensor] | None = [] if self._heads else None
         x = x + decoder.embed_positions.weight[positions]
         for layer in decoder.layers:
             # By position: transformers 5.24 calls the fifth `cache`, 5.9 `past_key_values`.

@@ -38,5 +38,8 @@ class WhisperCall(GenerateCall):
 
     max_new_tokens: int = Field(224, ge=1, le=440, description="Longest answer per segment, in tokens")
     no_speech: float = Field(
-        0.6, ge=0.0, le=1.0, description="Write nothing where the model finds this probability that nobody speaks; 1 is never"
+        0.6,
+        ge=0.0,
+        le=1.0,
+        description="Write nothing where silence is more probable than this; 1 writes always",
     )

@@ -41,6 +41,11 @@ def identity(build: Build) -> Contract:
     return Contract((_hidden(build),), (_embeds(build),))
 
 
+def prompt(build: Build) -> Contract:
+    """A slot for the audio and Whisper's control tokens."""
+    return Contract((), (PROMPT,))
+
+
 def decoder(build: Build) -> Contract:
     """The encoder's vectors, read by cross-attention, and control tokens -> text."""
     return Contract((_embeds(build), PROMPT), (Port("text"),))
