@@ -156,7 +156,8 @@ class Hub:
         if isinstance(part.contract, Contract):
             return part.contract
         with blamed(part.id, "telling its contract"):
-            contract = _imported(part, part.contract)(build)
+            function = _imported(part, part.contract) if isinstance(part.contract, str) else part.contract
+            contract = function(build)
         if not isinstance(contract, Contract):
             raise PluginError(f"The contract function of {part.id} returned {contract!r}, not a Contract.")
         return contract

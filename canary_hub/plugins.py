@@ -29,7 +29,7 @@ from . import hookspecs
 from .errors import PluginError
 from .import_marks import importing
 from .run.checks import Patience, Worker
-from .specs import API_VERSION, ID_PATTERN, ComponentSpec, SegmenterSpec, StackSpec, Stage, WeightsRef
+from .specs import API_VERSION, ID_PATTERN, ComponentSpec, Contract, SegmenterSpec, StackSpec, Stage, WeightsRef
 
 if TYPE_CHECKING:
     import click
@@ -314,6 +314,10 @@ def _raiser(error: Exception) -> Callable[[], Any]:
 def _check_component(spec: ComponentSpec) -> None:
     if not isinstance(spec.stage, Stage):
         raise PluginError(f"Component {spec.id!r} names no stage but {spec.stage!r}.")
+    if not (isinstance(spec.contract, Contract | str) or callable(spec.contract)):
+        raise PluginError(
+            f"The contract of component {spec.id!r} is {spec.contract!r}: give a Contract, a function or its name."
+        )
     targets = [spec.factory, spec.contract] if isinstance(spec.contract, str) else [spec.factory]
     _check_names("Component", spec.id, targets)
 

@@ -103,6 +103,8 @@ class WeightsRef:
 
 
 ContractFrom = Callable[..., Contract]
+"""Called with a `stages.Build`: a contract whose sizes depend on options or weights. Only configs may be read, no
+weights, and nothing that loads torch."""
 
 
 @dataclass(frozen=True)
@@ -111,21 +113,23 @@ class ComponentSpec:
 
     stage, id: which stage it implements, and its name "namespace/name".
     factory: "package.module:callable", imported on first use and called with a
-        `protocols.Build`; returns an object that follows the stage's protocol.
-    contract: a fixed `Contract`, or "package.module:callable" called with the same `Build`
-        (torch-free; only configs may be read) where sizes depend on options or weights.
+        `stages.Build`; returns an object that follows the stage's protocol.
+    contract: a fixed `Contract`; or, where sizes depend on options or weights, a function of the same `Build`, or its
+        name "package.module:callable" when its module is better imported on first use.
     weights: the roles of the weights it reads, each with a default; None means that the
         stack has to name them.
     build_options: what changes the built object, and so is part of its cache key.
     call_options: what may differ per request.
     requires, install: import names that must be present, and the command that installs them.
     chat: (LLM backends) whether it can also answer text prompts without audio.
+    family: the `models.families.family.Family` whose checkpoint it reads, where it is part of one; explore finds the
+        tensors by it. (Any object by its type, because this file knows no other.)
     """
 
     stage: Stage
     id: str
     factory: str
-    contract: Contract | str
+    contract: Contract | str | ContractFrom
     title: str = ""
     weights: Mapping[str, WeightsRef | None] = field(default_factory=lambda: MappingProxyType({}))
     build_options: type[Options] = Options
@@ -133,6 +137,7 @@ class ComponentSpec:
     requires: tuple[str, ...] = ()
     install: str = ""
     chat: bool = False
+    family: object | None = None
 
 
 ENERGY = "canary/energy"

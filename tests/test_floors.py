@@ -1,10 +1,12 @@
-"""Listings and --help load nothing heavy; the layering of the package holds."""
+"""Listings and --help load nothing heavy; every file imports from the floors below it alone (docs/architecture.md)."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -36,67 +38,106 @@ def test_import_and_listing_from_python() -> None:
     assert run("import canary_hub\ncanary_hub.Hub().registry.stack('nano')") == "[]"
 
 
-FLOORS = [
-    {"specs", "errors"},
-    {"environment"},
-    {
-        "background",
-        "contracts",
-        "faults",
-        "files",
-        "import_marks",
-        "protocols",
-        "hookspecs",
-        "audio",
-        "resampling",
-        "segmentation",
-        "weights",
-        "download",
-        "repetition",
-        "options",
-        "scoring",
-        "catalogue",
-        "cpu",
-    },
-    {"plugins", "registry", "injection", "alignment", "lanes"},
-    {"pool", "trace", "inspection", "sharing", "events"},
-    {"chat"},
-    {"pipeline"},
-    {"hub"},
-    {"compare", "evaluate", "formats", "explore", "space", "bench", "random_checkpoint", "dump"},
-    {"links", "shared_results"},
-    {"testing"},
-]
-SIDEWAYS = {
-    ("registry", "plugins"),
-    ("weights", "download"),
-    ("audio", "resampling"),
-    ("inspection", "trace"),
-    ("events", "trace"),
-    ("bench", "random_checkpoint"),
+PACKAGE = ROOT / "canary_hub"
+FILES = {
+    ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in PACKAGE.rglob("*.py")
+}
+TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items()}
+
+WORDS = {"specs", "stages", "contracts", "options", "errors", "hookspecs", "settings", "lanes", "atomic", "version"}
+ROOMS = {"audio", "weights", "run"}
+HUB = WORDS | ROOMS | {"models", "pipeline", "plugins", "registry", "hub"}
+FEATURES = {"compare", "evaluate", "explore", "bench", "share", "space"}
+TAB = HUB | FEATURES | {"ui.widgets", "ui.server"}
+TABS = {"ui.transcribe", "ui.compare", "ui.explore", "ui.registry"}
+KNOWS = {  # a part of the package (`part_of`) -> the parts that it may import beside itself
+    **dict.fromkeys(WORDS, WORDS),
+    **dict.fromkeys(("audio", "weights"), WORDS),
+    **dict.fromkeys(("models", "run"), WORDS | {"audio", "weights"}),
+    **dict.fromkeys(("pipeline", "plugins"), WORDS | ROOMS),
+    "registry": WORDS | ROOMS | {"plugins"},
+    "hub": WORDS | ROOMS | {"pipeline", "plugins", "registry"},
+    "": HUB,  # canary_hub/__init__.py: what `import canary_hub` offers
+    **dict.fromkeys(FEATURES, HUB),
+    **dict.fromkeys(("evaluate", "share"), HUB | {"compare"}),
+    "ui.server": HUB | FEATURES,
+    "ui.widgets": HUB | FEATURES | {"ui.server"},
+    **dict.fromkeys(TABS, TAB),
+    "ui.share": TAB | {"ui.transcribe", "ui.compare"},  # a link restores what these two showed
+    "ui.api": TAB | {"ui.compare"},  # /compare runs lanes as the tab does
+    **dict.fromkeys(("ui", "ui.page"), TAB | TABS | {"ui.share", "ui.api", "ui.page"}),
+    "cli": HUB | FEATURES | {"ui", "ui.api"},
+    "testing": HUB | FEATURES | {"ui.widgets"},
 }
 
 
-def test_imports_go_down_only() -> None:
-    floor = {name: i for i, names in enumerate(FLOORS) for name in names}
-    package = ROOT / "canary_hub"
-    for path in package.glob("*.py"):
-        if path.stem == "__init__":
-            continue
-        assert path.stem in floor, f"{path.name} has no floor"
-        tree = ast.parse(path.read_text())
-        for_types = [node for node in tree.body if isinstance(node, ast.If)]
-        tree.body = [node for node in tree.body if node not in for_types]
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module in floor:
-                pair = (path.stem, node.module)
-                assert floor[node.module] < floor[path.stem] or pair in SIDEWAYS, pair
+def part_of(module: str) -> str:
+    """canary_hub.models.cpu -> models; canary_hub.ui.widgets.html -> ui.widgets."""
+    names = module.split(".")[1:]
+    return ".".join(names[: 2 if names[:1] == ["ui"] else 1])
+
+
+def imports(tree: ast.Module, folder: list[str]) -> set[str]:
+    """What a file in `folder` imports, wherever in it: files of the package by full name, all else as written."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = folder[: len(folder) + 1 - node.level] if node.level else []
+            origin = ".".join([*start, *([node.module] if node.module else [])])
+            full = [f"{origin}.{alias.name}" for alias in node.names]
+            found |= {name if name in FILES else origin for name in full}
+    return found
+
+
+def folder_of(name: str) -> list[str]:
+    return name.split(".") if FILES[name].name == "__init__.py" else name.split(".")[:-1]
+
+
+IMPORTS = {name: imports(tree, folder_of(name)) for name, tree in TREES.items()}
+OWN = {name: {found for found in IMPORTS[name] if found.split(".")[0] == "canary_hub"} - {name} for name in FILES}
+
+
+@pytest.mark.parametrize(
+    "line", ["import canary_hub.hub", "import canary_hub.hub as h", "from canary_hub import hub", "from .. import hub",
+             "from canary_hub.hub import Hub", "from ..hub import Hub", "def f():\n    from ..hub import Hub",
+             "if TYPE_CHECKING:\n    from ..hub import Hub", "class A:\n    from .. import hub as h"]
+)  # fmt: skip
+def test_every_way_to_import_is_seen(line: str) -> None:
+    assert imports(ast.parse(line), ["canary_hub", "run"]) == {"canary_hub.hub"}
+
+
+def test_every_file_imports_what_its_floor_allows() -> None:
+    wrong = [f"{name} has no floor" for name in FILES if part_of(name) not in KNOWS]
+    for name, own in OWN.items():
+        allowed = KNOWS.get(part_of(name), set()) | {part_of(name)}
+        wrong += [f"{name} imports {found}" for found in sorted(own) if part_of(found) not in allowed]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    TopologicalSorter(OWN).prepare()  # raises CycleError, which names the files
 
 
 def test_only_the_page_imports_gradio() -> None:
-    for path in (ROOT / "canary_hub").rglob("*.py"):
-        if "ui" not in path.relative_to(ROOT / "canary_hub").parts:
-            assert "import gradio" not in path.read_text(), path
+    users = [name for name in IMPORTS if {"gradio", "gradio_client"} & {found.split(".")[0] for found in IMPORTS[name]}]
+    assert [name for name in users if not name.startswith("canary_hub.ui")] == []
+
+
+def test_no_public_class_name_exists_twice() -> None:
+    names = Counter(
+        node.name
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name: count for name, count in names.items() if count > 1} == {}
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in FILES.items()}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
 def test_no_spaces_package() -> None:

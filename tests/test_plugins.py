@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from pathlib import Path
 from textwrap import dedent
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from canary_hub import Hub
 from canary_hub.cli import main
 from canary_hub.errors import ContractError, PluginError, UnknownNameError
 from canary_hub.specs import Stage
+from canary_hub.ui import registry
 
 HEAD = """
 from canary_hub.hookspecs import hookimpl
@@ -66,6 +68,20 @@ def test_a_dropped_in_encoder_is_chosen_by_name_and_runs(folder: Path) -> None:
     assert any("not trained together" in warning for warning in result.warnings)
 
 
+def test_a_contract_may_be_a_function_of_what_the_factory_gets(folder: Path) -> None:
+    source = re.sub(r"contract=.*,\n", "contract=contract, weights={'canary': None},\n", encoder())
+    function = """
+def contract(build):
+    dim = build.weights["canary"].config["perception"]["encoder"]["d_model"]
+    return Contract((Port("features", dim=128),), (Port("hidden", dim=dim, rate_hz=12.5),))
+"""
+    (folder / "good.py").write_text(source + function)
+    hub = Hub(folder)
+    spec = hub.stack("canary-qwen-2.5b", components={Stage.ENCODER: "test/every-8th"}, weights=WEIGHTS)
+    assert hub.check(spec).problems == ()
+    assert "Its sizes follow from the weights" in registry._contract(hub, hub.registry.component("test/every-8th"))
+
+
 def test_what_does_not_fit_is_refused_with_every_problem_at_once(folder: Path) -> None:
     (folder / "bad.py").write_text(encoder("test/wide", 96).replace("rate_hz=12.5", "rate_hz=25.0"))
     (folder / "llm.py").write_text(
@@ -106,6 +122,10 @@ BROKEN = {
     "wrong": (HEAD + "@hookimpl\ndef canary_components():\n    return ['x']\n", "no ComponentSpec"),
     "old": (HEAD + "CANARY_HUB_API = 99\n", "hook version 99"),
     "missing": ("import surely_not_installed", "surely_not_installed"),
+    "nocontract": (
+        re.sub(r"contract=.*,\n", "contract=None,\n", encoder("test/none")),
+        "give a Contract, a function or its name",
+    ),
     "badid": (encoder("NoNamespace"), "namespace/name"),
     "twice": (encoder().replace("return [C", "return 2 * [C"), "twice"),
 }

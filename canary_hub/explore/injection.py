@@ -10,9 +10,10 @@ from ..audio.waveform import Waveform
 from ..errors import HubError
 from ..models.canary_qwen.layout import get
 from ..run.injection import inject_audio_embeddings
+from ..run.result import PromptToken
 from ..specs import StackSpec, Stage
 from .exploration import Exploration
-from .prompt import Piece, Prompt, prompt_of_stack, prompt_without_weights
+from .prompt import Prompt, prompt_of_stack, prompt_without_weights
 from .subject import Subject, embedded, first_window
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ SHARES = (1.0, 0.5, 0.25)
 
 
 @dataclass(frozen=True)
-class Row:
+class BatchRow:
     """One row of the batch that goes to the LLM.
 
     seconds: of audio. frames: audio embeddings. padding: positions on the left that hold nothing.
@@ -61,7 +62,7 @@ class Injection(Exploration):
 
     exploration: ClassVar[str] = "injection"
 
-    prompt: tuple[Piece, ...]
+    prompt: tuple[PromptToken, ...]
     prompt_source: str
     placeholder_id: int | None
     place: int
@@ -71,11 +72,11 @@ class Injection(Exploration):
     seconds: float
     frames: int
     frame_ms: float
-    alone: Row | None
+    alone: BatchRow | None
     positions: tuple[Position, ...]
     text_changed: float | None
     audio_changed: float | None
-    batch: tuple[Row, ...]
+    batch: tuple[BatchRow, ...]
 
 
 def explore(
@@ -163,8 +164,8 @@ def _result(
     """Inject, alone and as a batch, and look. `table` is ids -> embeddings; None stands for zeros."""
     import torch
 
-    alone: Row | None = None
-    batch: tuple[Row, ...] = ()
+    alone: BatchRow | None = None
+    batch: tuple[BatchRow, ...] = ()
     positions: tuple[Position, ...] = ()
     changed: tuple[float | None, float | None] = (None, None)
     ids, place = prompt.ids, prompt.place
@@ -187,7 +188,7 @@ def _result(
     return Injection(
         stack=subject.spec.name,
         limits=limits,
-        prompt=prompt.pieces,
+        prompt=prompt.tokens,
         prompt_source=prompt.source,
         placeholder_id=prompt.placeholder_id,
         place=place,
@@ -212,10 +213,10 @@ def _vocab_size(subject: Subject) -> int | None:
         return None
 
 
-def _row(wave: Waveform, frames: int, prompt: Prompt, mask: torch.Tensor) -> Row:
+def _row(wave: Waveform, frames: int, prompt: Prompt, mask: torch.Tensor) -> BatchRow:
     ones = tuple(int(bit) for bit in mask.tolist())
-    after = len(prompt.pieces) - prompt.place - 1
-    return Row(wave.seconds, prompt.place, frames, after, ones.count(0), ones)
+    after = len(prompt.tokens) - prompt.place - 1
+    return BatchRow(wave.seconds, prompt.place, frames, after, ones.count(0), ones)
 
 
 def _changed(embeds: torch.Tensor, text: torch.Tensor, clip: torch.Tensor, place: int) -> tuple[float, float]:
@@ -227,8 +228,8 @@ def _changed(embeds: torch.Tensor, text: torch.Tensor, clip: torch.Tensor, place
 
 
 def _positions(prompt: Prompt, frames: int, embeds: torch.Tensor | None) -> tuple[Position, ...]:
-    pieces: list[tuple[str, str]] = []
-    for piece in prompt.pieces:
-        pieces += [("audio", f"frame {i}") for i in range(frames)] if piece.slot else [("text", piece.text)]
-    norms = [None] * len(pieces) if embeds is None else embeds.float().norm(dim=-1).tolist()
-    return tuple(Position(*piece, norm) for piece, norm in zip(pieces, norms, strict=True))
+    labels: list[tuple[str, str]] = []
+    for token in prompt.tokens:
+        labels += [("audio", f"frame {i}") for i in range(frames)] if token.slot else [("text", token.piece)]
+    norms = [None] * len(labels) if embeds is None else embeds.float().norm(dim=-1).tolist()
+    return tuple(Position(*label, norm) for label, norm in zip(labels, norms, strict=True))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubError
 from ..models.canary_qwen.checkpoint import CHECKPOINT
+from ..run.result import Alternative
 from ..specs import StackSpec, Stage
 from .exploration import Exploration
-from .structure import empty_llm
+from .layout import empty_llm
 from .subject import Subject, first_window
 
 if TYPE_CHECKING:
@@ -81,22 +82,17 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A token that could have been the first, with its probability."""
-
-    piece: str
-    probability: float
-
-
-@dataclass(frozen=True)
 class Heard:
-    """What the stack wrote for the clip. confidence: geometric mean of its tokens' probabilities."""
+    """What the stack wrote for the clip.
+
+    confidence: geometric mean of its tokens' probabilities. first: what the first token could be, likely ones first.
+    """
 
     adapter: bool
     text: str
     tokens: int
     confidence: float | None
-    first: tuple[Candidate, ...]
+    first: tuple[Alternative, ...]
     note: str | None
 
 
@@ -310,10 +306,9 @@ def _heard(stack: Stack, wave: Any, adapter: bool) -> Heard:
     result = stack.transcribe(wave, details=True, adapter=adapter)
     assert result.trace is not None
     tokens = [token for segment in result.trace.segments for token in segment.tokens]
-    first: list[Candidate] = []
+    first: list[Alternative] = []
     if tokens:
-        written = Candidate(tokens[0].piece, tokens[0].probability)
-        others = (Candidate(other.piece, other.probability) for other in tokens[0].alternatives)
-        first = sorted((written, *others), key=lambda candidate: -candidate.probability)
+        written = Alternative(tokens[0].id, tokens[0].piece, tokens[0].probability)
+        first = sorted((written, *tokens[0].alternatives), key=lambda token: -token.probability)
     segment = result.segments[0]
     return Heard(adapter, result.text, segment.tokens, segment.confidence, tuple(first), segment.note)

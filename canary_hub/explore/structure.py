@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ..errors import HubError
 from ..specs import StackSpec
 from .exploration import Exploration
+from .layout import empty_llm
 from .subject import Subject
 
 if TYPE_CHECKING:
@@ -131,24 +131,6 @@ def explore(hub: Hub, stack: str | StackSpec, *, dtype: str | None = None, devic
         parts=_parts(parameters),
         cache=Cache(subject.dtype, per_head * kv_heads, per_head * heads),
     )
-
-
-def empty_llm(config: Mapping[str, Any]) -> Any:
-    """The transformers module that a config.json describes, on the meta device.
-
-    Raises: HubError.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
-    except Exception as error:  # whatever a config can do to a constructor
-        raise HubError(
-            f"transformers cannot build the language model from its config.json: {error}.",
-            "The config must be that of a causal language model that the installed transformers knows.",
-        ) from error
 
 
 def _owners(model: torch.nn.Module) -> dict[int, str]:

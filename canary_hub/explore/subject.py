@@ -15,8 +15,7 @@ from ..specs import StackSpec, Stage
 from ..stages import Build
 from ..weights.checkpoint import Checkpoint
 from ..weights.headers import File, Tensor, read_headers
-from .composite import CompositeLayout, family_of
-from .layout import Layout, PublishedLayout
+from .layout import CompositeLayout, Layout, PublishedLayout, family_of
 
 if TYPE_CHECKING:
     import torch

@@ -50,9 +50,12 @@ class SegmentResult:
 
 @dataclass(frozen=True)
 class PromptToken:
-    """A token of the prompt; `slot` marks a placeholder that audio took the place of."""
+    """A token of the prompt; `slot` marks a placeholder that audio takes the place of.
 
-    id: int
+    id: None, and `piece` a whole stretch of the prompt, only where no tokenizer was at hand: never in a run.
+    """
+
+    id: int | None
     piece: str
     slot: bool = False
 

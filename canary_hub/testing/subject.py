@@ -48,7 +48,8 @@ class Subject:
         """Fixed, or from options and configs."""
         if isinstance(self.spec.contract, Contract):
             return self.spec.contract
-        contract = imported(self.spec.contract)(self.given)
+        function = imported(self.spec.contract) if isinstance(self.spec.contract, str) else self.spec.contract
+        contract = function(self.given)
         assert isinstance(contract, Contract), f"{self.spec.contract} returned {contract!r}, not a Contract"
         return contract
 

@@ -38,14 +38,19 @@ def build_demo(hub: Hub | None = None, stack: str | None = None, *, warm: bool =
         stack: the stack that is picked first; CANARY_HUB_STACK, else nano, by default.
         warm: start loading that stack in the background, if that needs no download; on ZeroGPU load it now.
 
-    Raises: UnknownNameError when there is no such stack.
+    Raises: UnknownNameError when there is no such stack; HubError for a gradio that lacks what the page needs.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
     # Of so many runs gradio keeps times for its own page, and goes through all of them after each run: not 10,000.
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
-    from .server.uploads import fetch_nothing, own_folder
+    # uvicorn would take the address of whoever connects from this machine (a tunnel) from what that one sends.
+    os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
+    from .server.uploads import own_folder
 
     own_folder()  # before gradio asks where to keep uploads
+    from .server.gradio_inside import check, fetch_nothing
+
+    check()
     fetch_nothing()
     from .page import page
     from .widgets.loading import warm_up

@@ -15,6 +15,7 @@ from .explore.tab import ExploreTab
 from .registry import registry_tab
 from .server.queue import QueueLimits, queued
 from .server.uploads import keep_deleting, own_folder
+from .server.visitor import trusted_proxies
 from .share.permalink import Permalink
 from .share.view import SharedView
 from .transcribe.tab import TranscribeTab
@@ -40,6 +41,7 @@ def page(hub: Hub, first: str) -> gr.Blocks:
 
     Raises: OptionError for an unusable setting.
     """
+    trusted_proxies()  # every request asks for it
     shared = SharedResults.from_env()
     keep_deleting(own_folder(), KEEP_SECONDS, KEEP_SECONDS / 4)
     if shared:

@@ -11,7 +11,7 @@ from ..contracts import describe
 from ..errors import HubError
 from ..hub import Hub
 from ..plugins import PluginRecord
-from ..specs import ComponentSpec, Options, Port, SegmenterSpec, StackSpec, Stage
+from ..specs import ComponentSpec, Contract, Options, Port, SegmenterSpec, StackSpec, Stage
 from .widgets.html import count
 from .widgets.picker import LABELS, fit_note
 from .widgets.runs import Choice
@@ -99,7 +99,7 @@ def _segmenters(hub: Hub) -> str:
 def _contract(hub: Hub, part: ComponentSpec) -> str:
     """What a component accepts and produces; nothing is fetched to find out."""
     known = [ref for ref in part.weights.values() if ref is not None and (ref.path or ref.config)]
-    if not isinstance(part.contract, str) or len(known) == len(part.weights):
+    if isinstance(part.contract, Contract) or len(known) == len(part.weights):
         try:
             contract = hub.contract(part)
         except HubError as error:

@@ -147,7 +147,7 @@ def test_a_full_queue_says_so_beside_the_button(watched, monkeypatch):
     from canary_hub.ui.transcribe.tab import tab as transcribe
 
     told = "Busy: the queue is full, this would be number 65 in it."
-    monkeypatch.setattr(transcribe, "turned_away", lambda request: told)
+    monkeypatch.setattr(transcribe, "full_queue", lambda request: told)
     page = watched.page
     watched.upload(SPEECH)
     watched.run()
@@ -169,7 +169,7 @@ def test_a_run_that_is_stopped_while_the_queue_is_full_keeps_its_text(watched, m
     from canary_hub.ui.transcribe.tab import tab as transcribe
 
     for tab in (transcribe, compare_tab):
-        monkeypatch.setattr(tab, "turned_away", lambda request: "Busy: the queue is full.")
+        monkeypatch.setattr(tab, "full_queue", lambda request: "Busy: the queue is full.")
     page = watched.page
     watched.pick("stack", "Endless")
     watched.upload(SPEECH)

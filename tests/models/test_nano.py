@@ -33,7 +33,7 @@ def spoken(seed: int) -> tuple[Waveform, list[str], list[float]]:
     parts, starts, at = [], [], 0
     for word in words:
         pause = np.zeros(int(RATE * rng.uniform(0.15, 0.4)))
-        clip, _ = soundfile.read(Path(__file__).parent / "digits" / f"{word}.flac")
+        clip, _ = soundfile.read(Path(__file__).parents[1] / "digits" / f"{word}.flac")
         starts.append((at + len(pause)) / RATE)
         at += len(pause) + len(clip)
         parts += [pause, clip]

@@ -23,7 +23,8 @@ from canary_hub.bench.visitors import Asked, Clip, Visitor
 from canary_hub.cli import main
 from canary_hub.errors import HubError
 from canary_hub.ui import SESSIONS, build_demo, launch_settings
-from canary_hub.ui.server.queue import QueueLimits, full, queued, retry_seconds, runs_before
+from canary_hub.ui.server.gradio_inside import runs_before
+from canary_hub.ui.server.queue import QueueLimits, full, queued, retry_seconds
 from canary_hub.ui.widgets.events import words
 
 SEVEN = (DIGITS / "seven.flac").read_bytes()

@@ -27,7 +27,7 @@ from canary_hub.audio.waveform import Waveform
 from canary_hub.errors import HubError, OptionError
 from canary_hub.space import stage
 from canary_hub.specs import Stage
-from canary_hub.ui.server.queue import QueueLimits, queued
+from canary_hub.ui.server.queue import MODEL, QueueLimits, queued
 from canary_hub.ui.widgets import runs, zerogpu
 from canary_hub.ui.widgets.runs import Choice, transcribe
 
@@ -239,14 +239,15 @@ def test_what_zerogpu_refuses_is_said_in_plain_words(title, message, told):
 
 @pytest.fixture
 def slow_page(monkeypatch) -> Iterator[tuple[str, threading.Event]]:
-    """A page whose one function waits for the event; two runs a visitor, four may wait. Behind a Space's proxy."""
+    """A page whose one run waits for the event; two runs a visitor, four may wait. Behind a Space's proxy."""
     import gradio as gr
 
     monkeypatch.setenv("SPACE_ID", "ann/demo")
     go_on = threading.Event()
+    settings = {"api_name": "slow", "concurrency_id": MODEL, "concurrency_limit": 1}
     with gr.Blocks() as demo:
         text = gr.Textbox()
-        gr.on([], lambda text: go_on.wait(30) and text, [text], [text], api_name="slow", concurrency_limit=1)
+        gr.on([], lambda text: go_on.wait(30) and text, [text], [text], **settings)
     queued(demo, QueueLimits(waiting=3, per_visitor=2))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -259,7 +260,7 @@ def slow_page(monkeypatch) -> Iterator[tuple[str, threading.Event]]:
 
 def ask(url: str, visitor: str) -> httpx.Response:
     return httpx.post(
-        f"{url}/gradio_api/call/slow", json={"data": ["hello"]}, headers={"x-forwarded-for": f"{visitor}, 10.0.0.1"}
+        f"{url}/gradio_api/call/slow", json={"data": ["hello"]}, headers={"x-forwarded-for": f"6.6.6.6, {visitor}"}
     )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from ..generation import Generation
 from . import Chart, Section, Series, Table, shown, size
 
+ALTERNATIVES = 3
+"""So many tokens are shown that could have been written instead."""
+
 
 def sections(result: Generation) -> list[Section]:
     """Settings, two ways, tokens, other answers, stop conditions."""
@@ -59,14 +62,16 @@ def _tokens(result: Generation) -> Section:
             shown(token.piece),
             f"{100 * token.probability:.2f} %",
             f"{token.entropy:.2f}",
-            f"{token.ms:.1f}",
-            ", ".join(f"{shown(other.piece)} {100 * other.probability:.2f} %" for other in token.alternatives),
+            f"{ms:.1f}",
+            ", ".join(
+                f"{shown(other.piece)} {100 * other.probability:.2f} %" for other in token.alternatives[:ALTERNATIVES]
+            ),
         )
-        for i, token in enumerate(result.written)
+        for i, (token, ms) in enumerate(zip(result.written, result.ms, strict=True))
     )
     least = min(result.written, key=lambda token: token.probability)
     sentence = (
-        f"The first token waits for all {result.positions} positions of the prompt, {result.written[0].ms:.1f} ms; the "
+        f"The first token waits for all {result.positions} positions of the prompt, {result.ms[0]:.1f} ms; the "
         f"least sure of the {len(result.written)} is {shown(least.piece)!r} with {100 * least.probability:.1f} %."
     )
     labels = tuple(f"{i + 1} {shown(token.piece)}" for i, token in enumerate(result.written))
@@ -86,7 +91,7 @@ def _tokens(result: Generation) -> Section:
             "line",
             "token",
             "ms",
-            (Series("ms", numbers, tuple(token.ms for token in result.written)),),
+            (Series("ms", numbers, result.ms),),
         ),
     )
     columns = ("", "id", "token", "probability", "entropy, bits", "ms", "instead")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..injection import Injection, Row
+from ..injection import BatchRow, Injection
 from . import Chart, Section, Series, Table, shown
 
 EDGE = 3
@@ -21,8 +21,8 @@ def sections(result: Injection) -> list[Section]:
 
 def _prompt(result: Injection) -> Section:
     rows = tuple(
-        (str(i), "-" if piece.id is None else str(piece.id), shown(piece.text), "<- the audio" if piece.slot else "")
-        for i, piece in enumerate(result.prompt)
+        (str(i), "-" if token.id is None else str(token.id), shown(token.piece), "<- the audio" if token.slot else "")
+        for i, token in enumerate(result.prompt)
     )
     if result.placeholder_id is None:
         sentence = "The prompt's pieces; without the tokenizer they cannot be cut into tokens."
@@ -37,7 +37,7 @@ def _prompt(result: Injection) -> Section:
     return Section("The prompt", sentence, (table,))
 
 
-def _counts(result: Injection, alone: Row) -> Section:
+def _counts(result: Injection, alone: BatchRow) -> Section:
     before, after, n = alone.before, alone.after, alone.frames
     text = before + after
     rows = (

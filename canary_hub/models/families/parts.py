@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,34 +76,12 @@ class Parts:
     def __init__(self, build: Build, family: Family) -> None:
         checkpoint = build.weights[family.role]
         self.files = _Renamed(checkpoint.folder())
-        model_class = _class_of(family)
         # The repository's own, now that it is here: the copy that ships with a plugin is for contracts.
         path = checkpoint.file("config.json")
-        config = read_json(path)
-        wanted = model_class.config_class.model_type
-        if config.get("model_type") != wanted:
-            raise WeightsError(
-                f"{str(path)!r} is of a model of type {config.get('model_type')!r}; {family.role} reads {wanted!r}.",
-                "Give a folder or repository of that model.",
-            )
-        try:
-            self.config: Any = model_class.config_class.from_dict(config)
-            self.config.text_config._attn_implementation = ATTENTION
-            with torch.device("meta"):
-                self.model: Any = model_class(self.config)
-        except Exception as error:  # transformers raises whatever its checks and modules do
-            raise WeightsError(
-                f"transformers builds no {family.model} from {str(path)!r}: {error}.", "Was the file altered?"
-            ) from error
-        # A head that is in the file is used, whatever the config says: GLM-ASR's differs from the embeddings.
-        # Classes that never tie have configs that do not know the word.
-        ties = bool(model_class._tied_weights_keys and self.config.tie_word_embeddings)
-        self.tied = ties and HEAD not in self.files
+        self.model, self.tied = empty_model(family, read_json(path), self.files, str(path))
+        self.config: Any = self.model.config
         self._build, self._family = build, family
-        expected = {name: tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
-        if self.tied:
-            expected.pop(HEAD)
-        check_names(self.files, expected)
+        check_names(self.files, shapes_of(self.model, self.tied))
 
     def module(self, name: str) -> Any:
         """The submodule of that name, filled with the checkpoint's tensors in the build's dtype."""
@@ -134,13 +112,47 @@ class Parts:
         return llm, head.eval()
 
 
-def _class_of(family: Family) -> Any:
+def empty_model(
+    family: Family, config: Mapping[str, Any], names: Collection[str], source: str = "config.json"
+) -> tuple[Any, bool]:
+    """The family's whole model on the meta device, and whether its head is the table of its embeddings.
+
+    Args:
+        config: the checkpoint's config.json; source: what to call it.
+        names: of the checkpoint's tensors, as the model has them today.
+
+    Raises: WeightsError for a config.json that is not one of this family; HubError when the installed transformers
+        is too old.
+    """
     model_class = getattr(transformers, family.model, None)
     if model_class is None:
         raise HubError(
             f"transformers {transformers.__version__} has no {family.model}.", "pip install --upgrade transformers"
         )
-    return model_class
+    wanted = model_class.config_class.model_type
+    if config.get("model_type") != wanted:
+        raise WeightsError(
+            f"{source!r} is of a model of type {config.get('model_type')!r}; {family.role} reads {wanted!r}.",
+            "Give a folder or repository of that model.",
+        )
+    try:
+        read = model_class.config_class.from_dict(dict(config))
+        read.text_config._attn_implementation = ATTENTION
+        with torch.device("meta"):
+            model = model_class(read)
+    except Exception as error:  # transformers raises whatever its checks and modules do
+        raise WeightsError(
+            f"transformers builds no {family.model} from {source!r}: {error}.", "Was the file altered?"
+        ) from error
+    # A head that is in the file is used, whatever the config says: GLM-ASR's differs from the embeddings.
+    # Classes that never tie have configs that do not know the word.
+    ties = bool(model_class._tied_weights_keys and read.tie_word_embeddings)
+    return model, ties and HEAD not in names
+
+
+def shapes_of(model: Any, tied: bool) -> dict[str, tuple[int, ...]]:
+    """The tensors that a checkpoint of the model must hold; a tied head is none of its own."""
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if not tied or name != HEAD}
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ...errors import HubError
 from ...hub import Hub
 from ..compare.forms import visitors_lane
 from ..compare.runs import run_lanes
-from ..transcribe.ask import MODEL
+from ..server.queue import MODEL
 from ..widgets.runs import Choice, transcribe
 
 

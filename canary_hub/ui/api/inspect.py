@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...hub import Hub
-from ..transcribe.ask import MODEL
+from ..server.queue import MODEL
 from ..widgets.runs import Choice, transcribe
 
 SHAPE = """The trace (trace.py documents every field; times in seconds of the file, probabilities over the whole

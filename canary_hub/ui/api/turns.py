@@ -1,7 +1,7 @@
 """Runs for a face that is no gradio event (the OpenAI endpoint): each waits its turn in gradio's queue.
 
 So there is one queue for everything that computes, with its limits, and on ZeroGPU the run belongs to the
-visitor who asked. What is used of gradio's inside (6.31: queueing.Queue, routes.queue_join_helper) is in `moments`.
+visitor who asked.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-import anyio
 import gradio as gr
-from gradio.data_classes import PredictBodyInternal
 from starlette.requests import Request
 
 from ...hub import Hub
-from ..server.queue import full, retry_seconds, runs_before
-from ..transcribe.ask import MODEL
+from ..server.gradio_inside import forget_session, push_private, queue_of, runs_before
+from ..server.queue import MODEL, full, retry_seconds
 from ..widgets.runs import Choice, Moment, transcribe
 
 LOOK_EVERY = 0.2
@@ -79,14 +77,15 @@ class Turns:
     @classmethod
     def of(cls, demo: gr.Blocks) -> Turns:
         """Those of a page."""
-        owners = (getattr(one.fn, "__self__", None) for one in demo.fns.values())
+        owners = (getattr(event.fn, "__self__", None) for event in demo.fns.values())
         return next(owner for owner in owners if isinstance(owner, cls))
 
     @staticmethod
     def check_room(demo: gr.Blocks) -> None:
         """Refuse early, before a file is uploaded for nothing. Raises: Busy."""
-        if (busy := full(demo._queue)) is not None:
-            raise Busy(busy, True, retry_seconds(demo._queue))
+        queue = queue_of(demo)
+        if (busy := full(queue)) is not None:
+            raise Busy(busy, True, retry_seconds(queue))
 
     def _compute(self, key: str) -> None:
         run = self._runs.get(key)
@@ -109,14 +108,10 @@ class Turns:
         Raises: Busy; Gone when the client has hung up.
         """
         demo = request.app.get_blocks()
-        queue, key = demo._queue, uuid4().hex
-        number = next(number for number, one in demo.fns.items() if getattr(one.fn, "__self__", None) is self)
-        # gradio builds addresses from the path of a request, and knows its own paths only.
-        asked = Request({**request.scope, "path": "/gradio_api/queue/join"})
-        body = PredictBodyInternal(data=[key], fn_index=number, session_hash=key, request=asked)
+        queue, key = queue_of(demo), uuid4().hex
         run = self._runs[key] = _Run(choice, audio, details, asyncio.get_running_loop())
         try:
-            entered, reason, state = await queue.push(body=body, request=asked, username=None)
+            entered, reason, state = await push_private(demo, self, key, request)
             if not entered:
                 raise Busy(str(reason), state == "queue_full", retry_seconds(queue))
             until = time.monotonic() + WAIT_SECONDS
@@ -134,18 +129,12 @@ class Turns:
                     return
                 elif seen is None and time.monotonic() > until:
                     before = runs_before(queue, key) or 0
-                    said = f"Busy: there was no turn within {WAIT_SECONDS:g} s; this was number {before + 1}."
-                    raise Busy(f"{said} Try again later.", True, retry_seconds(queue))
+                    message = f"Busy: there was no turn within {WAIT_SECONDS:g} s; this was number {before + 1}."
+                    raise Busy(f"{message} Try again later.", True, retry_seconds(queue))
                 else:
                     with suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(run.changed.wait(), LOOK_EVERY)
         finally:
             run.stop.set()
             del self._runs[key]
-            with anyio.CancelScope(shield=True):  # the server cancels whom the client has left
-                await queue.clean_events(session_hash=key)
-            # What gradio keeps for a session's page; the state alone is half a megabyte.
-            queue.pending_messages_per_session.pop(key, None)
-            queue.pending_event_ids_session.pop(key, None)
-            demo.state_holder.session_data.pop(key, None)
-            demo.state_holder.time_last_used.pop(key, None)
+            await forget_session(demo, key)

@@ -1,6 +1,5 @@
 // A click on anything with data-seek plays the speech from that second. The position itself goes through
 // gradio (see SEEK in transcribe.py): its player keeps its audio element to itself.
-window.canaryHub = { seconds: 0 };
 document.addEventListener(
   "click",
   (event) => {
@@ -9,7 +8,7 @@ document.addEventListener(
     window.canaryHub.seconds = Number(place.dataset.seek);
     const tab = ["compare", "shared"].find((id) => place.closest(`#${id}`));
     const player = tab ? `#${tab}-speech` : "#speech";
-    setTimeout(() => document.querySelector(`${player} button[aria-label="Play"]`)?.click(), 150);
+    setTimeout(() => document.querySelector(`${player} ${window.canaryHub.play}`)?.click(), 150);
   },
   true,
 );

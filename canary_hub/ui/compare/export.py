@@ -7,9 +7,9 @@ from pathlib import PurePath
 from typing import Any
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from ...compare import Comparison, to_json, to_markdown
+from ..server.gradio_inside import keep_file
 
 
 class Export:
@@ -35,10 +35,10 @@ class Export:
         if not comparisons:
             return [gr.update(visible=False), gr.update(value=None), gr.update(value=None), ""]
         stem = PurePath(comparisons[0].file).stem or "audio"
-        markdown, cache = to_markdown(comparisons), self.json.GRADIO_CACHE
+        markdown = to_markdown(comparisons)
         return [
             gr.update(visible=True),
-            save_bytes_to_cache(to_json(comparisons).encode(), f"{stem}.comparison.json", cache),
-            save_bytes_to_cache(markdown.encode(), f"{stem}.comparison.md", cache),
+            keep_file(to_json(comparisons).encode(), f"{stem}.comparison.json", self.json),
+            keep_file(markdown.encode(), f"{stem}.comparison.md", self.file),
             markdown,
         ]

@@ -13,8 +13,7 @@ from ...compare import Comparison, LaneResult
 from ...errors import explain
 from ...hub import Hub
 from ...share.store import SharedResults
-from ..server.queue import turned_away
-from ..transcribe.ask import MODEL
+from ..server.queue import MODEL, full_queue
 from ..transcribe.details import side_by_side
 from ..transcribe.tab import EXAMPLE, ON_SEEK, SEEK, playable
 from ..widgets.events import ENDING_WITH_AUDIO, Waiting, after, starting
@@ -208,7 +207,7 @@ class CompareTab:
         return [*self._show(moment), Shown(audio, moment)]
 
     def _turned_away(self, audio: str | None, last: Shown, request: gr.Request) -> list[Any]:
-        busy = turned_away(request) if last.moment.state != "busy" else None  # as in transcribe.py
+        busy = full_queue(request) if last.moment.state != "busy" else None  # as in transcribe.py
         if busy is None:
             return self._ended(audio, last)
         return [results.status(CompareMoment("failed", busy)), *[gr.skip()] * (6 + len(self.export.outputs))]

@@ -9,13 +9,13 @@ from html import escape
 from typing import Any, NamedTuple
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from ...errors import HubError
 from ...explore.exploration import Exploration
 from ...explore.subject import Subject
 from ...hub import Hub
-from ..transcribe.ask import MODEL
+from ..server.gradio_inside import keep_file
+from ..server.queue import MODEL
 from ..widgets.events import Waiting, after, ending, starting
 from ..widgets.html import seconds, status
 from ..widgets.quiet import PRIVATE, QUIET
@@ -189,8 +189,7 @@ class ExploreTab:
 
     def _file(self, key: Key, found: Exploration) -> str:
         content = json.dumps(found.to_json(), indent=1, ensure_ascii=False).encode()
-        path: str = save_bytes_to_cache(content, f"{key.name}-{key.stack}.json", self.json.GRADIO_CACHE)
-        return path
+        return keep_file(content, f"{key.name}-{key.stack}.json", self.json)
 
 
 def _after(key: Key, moment: ExploreMoment, last: Shown) -> Shown:

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .queue import visitor
 from .rates import Rate, rate_from_env
+from .visitor import visitor
 
 HEADERS = {
     "x-content-type-options": "nosniff",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .gradio_inside import META
+
 TITLE = "canary_hub"
 DESCRIPTION = "Try, take apart and compare speech-LLMs of the Canary-Qwen kind."
-_THEIRS = re.compile(rb'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>')
 _OURS = "".join(
     f'<meta {kind}="{name}" content="{escape(content)}" />'
     for kind, name, content in (
@@ -24,7 +24,7 @@ _OURS = "".join(
 
 
 class OwnPreview:
-    """ASGI middleware that exchanges these tags in the page's own HTML (gradio 6.31 has them in its template)."""
+    """ASGI middleware that exchanges these tags in the page's own HTML."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -56,7 +56,7 @@ class OwnPreview:
 
 def tagged(html: bytes) -> bytes:
     """A page with our tags instead of gradio's."""
-    return _THEIRS.sub(b"", html).replace(b"<head>", b"<head>" + _OURS, 1)
+    return META.sub(b"", html).replace(b"<head>", b"<head>" + _OURS, 1)
 
 
 def _is_html(headers: Any) -> bool:

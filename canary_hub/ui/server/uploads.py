@@ -36,19 +36,6 @@ def own_folder() -> Path:
     return folder
 
 
-def fetch_nothing() -> None:
-    """Has gradio refuse a request that names its audio by address, for every page of this process.
-
-    It would download what anybody asks for: the whole of it in memory, past the limits of uploads.
-    """
-    from gradio import Error, processing_utils
-
-    async def refuse(url: str, cache_dir: str) -> str:
-        raise Error("This page fetches nothing: upload the file.")
-
-    processing_utils.async_ssrf_protected_download = refuse
-
-
 def delete_old(folder: Path, seconds: float, now: float) -> int:
     """Delete the files in a folder that are older, and empty folders; how many files.
 

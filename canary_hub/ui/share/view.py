@@ -7,7 +7,6 @@ from html import escape
 from typing import Any
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from ...compare import Comparison, LaneResult
 from ...errors import HubError, explain
@@ -15,6 +14,7 @@ from ...run.result import Result
 from ...share.store import Opened, SharedResults
 from ..compare import html as compare_results
 from ..compare.tables import measures
+from ..server.gradio_inside import keep_file
 from ..transcribe.details import details, side_by_side
 from ..transcribe.downloads import captions
 from ..transcribe.tab import ON_SEEK, SEEK
@@ -62,7 +62,7 @@ class SharedView:
             found = self.shared.open(id)
             audio = gr.Audio(visible=False)
             if found.audio is not None:
-                path = save_bytes_to_cache(found.audio.read_bytes(), "speech.flac", self.audio.GRADIO_CACHE)
+                path = keep_file(found.audio.read_bytes(), "speech.flac", self.audio)
                 subtitles = captions(found.result) if isinstance(found.result, Result) else None
                 audio = gr.Audio(path, visible=True, subtitles=subtitles)
             return [gr.update(visible=True), heading(found), audio, body(found), id]

@@ -15,7 +15,7 @@ from ...errors import HubError, explain
 from ...hub import Hub
 from ...pipeline import Stack
 from ...specs import Stage
-from ..server.queue import turned_away
+from ..server.queue import MODEL, full_queue
 from ..widgets.events import after, ending, starting
 from ..widgets.html import status
 from ..widgets.loading import load
@@ -23,9 +23,6 @@ from ..widgets.picker import Picker
 from ..widgets.quiet import PRIVATE, QUIET
 from ..widgets.runs import Choice, Moment
 from ..widgets.zerogpu import gpu
-
-MODEL = "model"
-"""Concurrency id of everything that computes: one run at a time, the others wait in the queue."""
 
 SUMMARISE = "Summarise the following transcript in a few sentences."
 ANSWER_TOKENS = 2048
@@ -110,7 +107,7 @@ class Ask:
     def _turned_away(self, answer: str, request: gr.Request) -> Any:
         if "ch-waits" not in (answer or ""):  # stopped, which gradio calls a failure too
             return gr.skip()
-        busy = turned_away(request)
+        busy = full_queue(request)
         return status(Moment("failed", busy or "It could not be asked.", "Try again in a while."))
 
     def _asking(self, ready: str) -> Any:

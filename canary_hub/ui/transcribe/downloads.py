@@ -7,10 +7,10 @@ from pathlib import PurePath
 from typing import Any
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from ...run.formats import FORMATS, cues, to_srt, to_vtt
 from ...run.result import Result
+from ..server.gradio_inside import keep_file
 from ..widgets.quiet import QUIET
 from ..widgets.runs import Moment
 
@@ -59,16 +59,15 @@ class Downloads:
                 gr.update(visible=False),
                 *(gr.update(value=None) for _ in self.buttons),
             ]
-        cache = self.buttons[0].GRADIO_CACHE
         stem = PurePath(result.file).stem or "transcript"
         files = [
-            save_bytes_to_cache(content.encode(), f"{stem}.{name}", cache)
+            keep_file(content.encode(), f"{stem}.{name}", self.trace)
             for name, content in contents(result, chars, lines).items()
         ]
         trace = gr.update(visible=False)
         if result.trace is not None:
             content = json.dumps(result.trace.to_json(), indent=1).encode()
-            trace = gr.update(value=save_bytes_to_cache(content, f"{stem}.trace.json", cache), visible=True)
+            trace = gr.update(value=keep_file(content, f"{stem}.trace.json", self.trace), visible=True)
         return [gr.update(visible=True), gr.Audio(subtitles=captions(result, chars, lines)), trace, *files]
 
 

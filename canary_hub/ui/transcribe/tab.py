@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from ...errors import explain
 from ...hub import Hub
 from ...share.store import SharedResults
-from ..server.queue import turned_away
+from ..server.gradio_inside import keep_file
+from ..server.queue import MODEL, full_queue
 from ..widgets import html as results
 from ..widgets.events import ENDING_WITH_AUDIO, Waiting, after, starting
 from ..widgets.picker import Picker, component_pickers, prompt_fields, stack_picker
 from ..widgets.quiet import PRIVATE, QUIET
 from ..widgets.runs import Moment, transcribe
 from ..widgets.share_panel import Share
-from .ask import MODEL, Ask
+from .ask import Ask
 from .details import details
 from .downloads import Downloads
 
@@ -39,8 +39,7 @@ IDLE = '<div class="ch-status ch-idle" role="status">The transcript appears here
 
 def playable(clip: Path, audio: gr.Audio) -> str:
     """A copy for the player: gradio sends the package's own files only if the server was started in a folder above."""
-    path: str = save_bytes_to_cache(clip.read_bytes(), clip.name, audio.GRADIO_CACHE)
-    return path
+    return keep_file(clip.read_bytes(), clip.name, audio)
 
 
 class Shown(NamedTuple):
@@ -197,7 +196,7 @@ class TranscribeTab:
 
     def _turned_away(self, audio: str | None, last: Shown, request: gr.Request) -> list[Any]:
         """A run that had begun was stopped, which gradio calls a failure too."""
-        busy = turned_away(request) if last.moment.state != "busy" else None
+        busy = full_queue(request) if last.moment.state != "busy" else None
         if busy is None:
             return self._ended(audio, last)
         return [results.status(Moment("failed", busy)), *[gr.skip()] * 6]

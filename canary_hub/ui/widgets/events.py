@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..server.queue import runs_before
+from ..server.gradio_inside import queue_of, runs_before
 from .quiet import QUIET
 
 LOOK_EVERY = 2.0
@@ -68,7 +68,7 @@ class Waiting:
             start(None, None, [self.timer], js=LOOK, **QUIET)
 
     def _look(self, waits: bool, request: gr.Request) -> tuple[object, object]:
-        before = runs_before(self.demo._queue, request.session_hash or "")
+        before = runs_before(queue_of(self.demo), request.session_hash or "")
         return gr.update(value=words(before), visible=bool(before)), gr.Timer(active=waits or before is not None)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import gradio as gr
+
+from ..server.gradio_inside import PLAY
 
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
 
 CSS = (Path(__file__).parents[1] / "assets" / "page.css").read_text("utf-8")
 SCRIPTS = "".join((Path(__file__).parents[1] / "assets" / name).read_text("utf-8") for name in ("page.js", "link.js"))
-HEAD = f"<script>{SCRIPTS}</script>"
+HEAD = f"<script>window.canaryHub = {{ seconds: 0, play: {json.dumps(PLAY)} }};\n{SCRIPTS}</script>"
 
 
 def theme() -> gr.themes.Base:

@@ -16,8 +16,8 @@ from ...errors import HubError, explain
 from ...run.result import Result
 from ...share.links import Link, to_query
 from ...share.store import Saved, SharedResults
-from ..server.queue import visitor
 from ..server.rates import Rate, rate_from_env
+from ..server.visitor import visitor
 from .html import status
 from .quiet import PRIVATE
 from .runs import Moment

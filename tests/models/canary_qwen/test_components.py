@@ -31,7 +31,7 @@ RATE = 16000
 SLOT = "<|audioplaceholder|>"
 REAL = SHARED / "oracle" / "qwen3-tokenizer"
 STRENGTH = DenoiseLogMelBuild().strength
-DIGITS = Path(__file__).parent / "digits"
+DIGITS = Path(__file__).parents[2] / "digits"
 SPECS = {spec.id: spec for spec in canary_components()}
 
 

@@ -15,7 +15,7 @@ from canary_hub.run.injection import Injected, inject
 from canary_hub.specs import Options, Stage
 from canary_hub.stages import Build, Step
 
-DIGITS = sorted((Path(__file__).parent / "digits").glob("*.flac"))
+DIGITS = sorted((Path(__file__).parents[2] / "digits").glob("*.flac"))
 INT8 = {Stage.LLM: "canary/qwen3-int8"}
 
 
