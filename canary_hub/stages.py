@@ -174,14 +174,10 @@ class ChatBackend(LLMBackend, Protocol):
 
 @runtime_checkable
 class Inspectable(LLMBackend, Protocol):
-    """An LLM backend that shows its vocabulary and attention, for the injection details."""
+    """An LLM backend that shows its tokens and attention, for the injection details."""
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The text of each token alone."""
-        ...
-
-    def nearest(self, embeds: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(M, H) -> ids (M, k) and cosines (M, k) of the closest rows of the embedding table."""
         ...
 
     def generate(
@@ -203,4 +199,13 @@ class Framed(LLMBackend, Protocol):
 
     def left_out(self, ids: Sequence[int]) -> int:
         """How many of an answer's first tokens are not part of its text."""
+        ...
+
+
+@runtime_checkable
+class Injectable(LLMBackend, Protocol):
+    """An LLM backend in whose vocabulary's space the audio stands, so that near tokens mean something."""
+
+    def nearest(self, embeds: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(M, H) -> ids (M, k) and cosines (M, k) of the closest rows of the embedding table."""
         ...
