@@ -16,7 +16,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,8 +26,6 @@ import pluggy
 
 from . import hookspecs
 from .errors import PluginError
-from .import_marks import importing
-from .run.checks import Patience, Worker
 from .specs import API_VERSION, ID_PATTERN, ComponentSpec, Contract, SegmenterSpec, StackSpec, Stage, WeightsRef
 
 if TYPE_CHECKING:
@@ -41,6 +38,7 @@ else:
 
 GROUP = "canary_hub"
 BUILT_IN = "built-in"
+_MOVED = "The changelog lists the modules that moved."
 BUILTINS = tuple(f"canary_hub.models.{name}.plugin" for name in ("canary_qwen", "nano", "whisper"))
 
 
@@ -83,7 +81,6 @@ class PluginSet:
         self.manager.add_hookspecs(hookspecs)
         self.records: list[PluginRecord] = []
         self._taken: dict[str, str] = {}
-        self._patience = Patience.from_env()
 
     def take(self, candidate: _Candidate) -> None:
         """Import, register, check and commit one plugin, or undo all of it and keep the error."""
@@ -91,7 +88,7 @@ class PluginSet:
         started = time.perf_counter()
         registering = False
         try:
-            record.module = self._imported(candidate)
+            record.module = candidate.load()
             record.import_seconds = time.perf_counter() - started
             self._refuse_twice(record)
             registering = True
@@ -104,21 +101,6 @@ class PluginSet:
             if registering and self.manager.is_registered(record.module):
                 self.manager.unregister(record.module)
         self.records.append(record)
-
-    def _imported(self, candidate: _Candidate) -> Any:
-        """The plugin's module; one that ended an earlier process, or does not come to an end, is not waited for."""
-        if candidate.origin == BUILT_IN:
-            return candidate.load()
-        with (
-            importing(candidate.name, candidate.origin, candidate.version) as died,
-            closing(Worker(self._patience)) as worker,
-        ):
-            if died is not None:
-                raise PluginError(
-                    "An earlier start ended without a word while importing it.",
-                    f"Mend or update it, or delete {str(died)!r} to try it again.",
-                )
-            return worker.wait(candidate.name, "its import", candidate.load)
 
     def _refuse_twice(self, record: PluginRecord) -> None:
         for other in self.records:
@@ -133,7 +115,7 @@ class PluginSet:
         if wanted != API_VERSION:
             raise PluginError(
                 f"It was written for hook version {wanted}; this canary_hub has version {API_VERSION}.",
-                "Install a release of the plugin that matches.",
+                f"Install a release of the plugin that matches. {_MOVED}",
             )
         if self.manager.register(record.module, name=record.name) is None:
             raise PluginError("It is blocked.")
@@ -337,6 +319,8 @@ def _hook_names() -> set[str]:
 def _describe(error: BaseException) -> str:
     if isinstance(error, PluginError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("canary_hub."):
+        return f"It imports {error.name}, which this canary_hub does not have.\n{_MOVED}"
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({Path(error.filename or '').name}, line {error.lineno})"
     return f"{type(error).__name__}: {error}"

@@ -7,7 +7,7 @@ registry can be listed, checked and printed without loading anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-API_VERSION = 1
+API_VERSION = 2
 """Version of the hooks and specs that a plugin is written against."""
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*$"
@@ -198,14 +198,13 @@ class StackSpec:
         weights: Mapping[str, WeightsRef] | None = None,
         window_seconds: float | None = None,
         segmenter: str | None = None,
+        dtype: str | None = None,
     ) -> StackSpec:
-        """The same stack with some components, options, weights, its window or its segmenter replaced.
+        """The same stack with some components, options, weights, its window, segmenter or dtype replaced.
 
         A swapped component starts from its own defaults: options that the stack set for the
         component it replaces are dropped.
         """
-        from dataclasses import replace
-
         swapped = {s for s, cid in (components or {}).items() if cid != self.components[s]}
         kept = {stage: dict(values) for stage, values in self.options.items() if stage not in swapped}
         for stage, values in (options or {}).items():
@@ -217,4 +216,5 @@ class StackSpec:
             weights={**self.weights, **(weights or {})},
             window_seconds=window_seconds or self.window_seconds,
             segmenter=segmenter or self.segmenter,
+            dtype=dtype or self.dtype,
         )

@@ -9,14 +9,80 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from .specs import Options
+from .specs import Options, WeightsRef
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
-    from .weights.checkpoint import Checkpoint
+
+class Tensors(Protocol):
+    """The tensors of a checkpoint's files: a mapping of names to shapes, and each as a tensor of its own dtype."""
+
+    folder: Path
+
+    def __getitem__(self, name: str) -> tuple[int, ...]:
+        """The tensor's shape."""
+        ...
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def dtype(self, name: str) -> str:
+        """The tensor's dtype as safetensors writes it, such as "BF16"."""
+        ...
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """The tensor, mapped from its file. Raises: WeightsError for one that is not there."""
+        ...
+
+
+class WeightFiles(Protocol):
+    """The files behind a `WeightsRef`; nothing is read or fetched before it is asked for.
+
+    `weights.checkpoint.Checkpoint` is what a component is given.
+    """
+
+    ref: WeightsRef
+
+    @property
+    def name(self) -> str:
+        """A short name for messages and provenance tags."""
+        ...
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """config.json. Raises: WeightsError."""
+        ...
+
+    def fingerprint(self) -> str:
+        """What tells these weights from all others, whatever their folder is called."""
+        ...
+
+    @property
+    def available(self) -> bool:
+        """Whether loading needs no download."""
+        ...
+
+    def file(self, name: str) -> Path:
+        """The path of one file, fetched when it has to be. Raises: WeightsError."""
+        ...
+
+    def folder(self) -> Path:
+        """The folder with all files, fetched when they have to be. Raises: WeightsError."""
+        ...
+
+    def tensors(self) -> Tensors:
+        """The safetensors files, opened and mapped. Raises: WeightsError."""
+        ...
+
+    def with_files(self, files: tuple[str, ...]) -> WeightFiles:
+        """The same repository or folder, asked for other files."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +95,7 @@ class Build:
     """
 
     options: Options
-    weights: Mapping[str, Checkpoint] = field(default_factory=lambda: MappingProxyType({}))
+    weights: Mapping[str, WeightFiles] = field(default_factory=lambda: MappingProxyType({}))
     dtype: str = "float32"
     device: str = "cpu"
 

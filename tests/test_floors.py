@@ -46,17 +46,19 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 
 WORDS = {"specs", "stages", "contracts", "options", "errors", "hookspecs", "settings", "lanes", "atomic", "version"}
 ROOMS = {"audio", "weights", "run"}
-HUB = WORDS | ROOMS | {"models", "pipeline", "plugins", "registry", "hub"}
+HUB = WORDS | ROOMS | {"models", "assembly", "pipeline", "plugins", "registry", "hub"}
 FEATURES = {"compare", "evaluate", "explore", "bench", "share", "space"}
 TAB = HUB | FEATURES | {"ui.widgets", "ui.server"}
 TABS = {"ui.transcribe", "ui.compare", "ui.explore", "ui.registry"}
 KNOWS = {  # a part of the package (`part_of`) -> the parts that it may import beside itself
     **dict.fromkeys(WORDS, WORDS),
+    "stages": WORDS | {"weights"},  # a `Build` is typed with the checkpoints it holds
     **dict.fromkeys(("audio", "weights"), WORDS),
     **dict.fromkeys(("models", "run"), WORDS | {"audio", "weights"}),
-    **dict.fromkeys(("pipeline", "plugins"), WORDS | ROOMS),
+    **dict.fromkeys(("assembly", "plugins"), WORDS | ROOMS),
+    "pipeline": WORDS | ROOMS | {"assembly"},
     "registry": WORDS | ROOMS | {"plugins"},
-    "hub": WORDS | ROOMS | {"pipeline", "plugins", "registry"},
+    "hub": WORDS | ROOMS | {"assembly", "pipeline", "plugins", "registry"},  # no models: these are plugins like others
     "": HUB,  # canary_hub/__init__.py: what `import canary_hub` offers
     **dict.fromkeys(FEATURES, HUB),
     **dict.fromkeys(("evaluate", "share"), HUB | {"compare"}),

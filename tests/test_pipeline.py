@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,23 +154,6 @@ def test_concurrent_runs_do_not_mix(stack: Stack, oracle: Path) -> None:
         worker.join()
     assert len(got) == len(names)
     assert all(text == expected[name] for name, text in got)
-
-
-def test_waiting_for_another_run_of_the_llm_is_not_counted_as_its_time(hub: Hub, stack: Stack, oracle: Path) -> None:
-    texts = []
-    other = threading.Thread(target=lambda: texts.append(stack.transcribe(oracle / "audio" / "b0.wav").text))
-    expected = stack.transcribe(oracle / "audio" / "b0.wav").text
-    stack.patience.seconds = 2.0
-    try:
-        events = stack.stream(oracle / "audio" / "b1.wav")
-        next(event for event in events if isinstance(event, Token))
-        other.start()
-        time.sleep(3)
-        assert isinstance(list(events)[-1], Done)
-        other.join(20)
-    finally:
-        stack.patience.seconds = None
-    assert texts == [expected]
 
 
 def test_segments_done_are_final(stack: Stack, speech: Path) -> None:

@@ -120,7 +120,8 @@ BROKEN = {
     "raises": (HEAD + "@hookimpl\ndef canary_components():\n    raise RuntimeError('boom')\n", "RuntimeError: boom"),
     "exits": ("raise SystemExit(3)", "SystemExit"),
     "wrong": (HEAD + "@hookimpl\ndef canary_components():\n    return ['x']\n", "no ComponentSpec"),
-    "old": (HEAD + "CANARY_HUB_API = 99\n", "hook version 99"),
+    "old": (HEAD + "CANARY_HUB_API = 1\n", "hook version 1; this canary_hub has version 2"),
+    "moved": ("from canary_hub.protocols import Build", "canary_hub.protocols, which this canary_hub does not have"),
     "missing": ("import surely_not_installed", "surely_not_installed"),
     "nocontract": (
         re.sub(r"contract=.*,\n", "contract=None,\n", encoder("test/none")),

@@ -28,8 +28,7 @@ from canary_hub.share.links import Link, from_query, known, to_query
 from canary_hub.share.store import SharedResults
 from canary_hub.specs import ComponentSpec, Stage
 from canary_hub.stages import AudioSlot, Text
-from canary_hub.ui.compare.html import transcripts
-from canary_hub.ui.compare.tables import measures
+from canary_hub.ui.compare.html import measures, transcripts
 from canary_hub.ui.share.view import body, heading
 
 settings.register_profile(
@@ -133,7 +132,7 @@ def test_any_line_is_a_lane_or_refused(hub: Hub, line: str) -> None:
     with contextlib.suppress(HubError):
         lane = parse_lane(line)
         assert parse_lane(str(lane)) == lane
-        lane.spec(hub)
+        hub.stack(lane)
 
 
 # --- options ---

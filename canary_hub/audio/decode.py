@@ -242,9 +242,9 @@ def _from_ffmpeg(path: str | Path, limits: Limits) -> Blocks:
     command += ["-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1"]
     command += ["-t", f"{limits.max_seconds + 1:.3f}", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
     late = threading.Event()
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as errors:
         try:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said)
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
         except OSError as error:
             raise _Unreadable(f"cannot be read: ffmpeg does not start ({error.strerror})") from error
 
@@ -272,8 +272,8 @@ def _from_ffmpeg(path: str | Path, limits: Limits) -> Blocks:
         if late.is_set():
             raise _too_slow(printable(Path(path).name))
         if len(header) < 24:
-            said.seek(0)
-            raise _Unreadable("has no audio track" if b"matches no streams" in said.read(10_000) else "")
+            errors.seek(0)
+            raise _Unreadable("has no audio track" if b"matches no streams" in errors.read(10_000) else "")
 
 
 def _check_rate(rate: int, what: str) -> None:

@@ -42,7 +42,7 @@ _LOAD = (
 
 
 def _with(options: tuple[Callable[[Any], Any], ...]) -> Callable[[Command], Command]:
-    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
 plugin_options = _with(_PLUGINS)

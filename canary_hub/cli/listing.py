@@ -142,12 +142,12 @@ def check(ctx: click.Context, /, name: str, **given: Any) -> None:
     hub = hub_of(ctx, **plugin_choice(given))
     given["stack"] = name
     spec = chosen_stack(hub, given)
-    fit = hub.check(spec)
+    assembly = hub.assemble(spec)
+    fit = assembly.fit
     for warning in fit.warnings:
         click.echo(f"warning: {warning}")
     fit.require(spec.name)
-    missing = [c for c in hub.checkpoints(spec) if not c.available]
-    for checkpoint in missing:
-        size = f" ({checkpoint.ref.gib:.1f} GB)" if checkpoint.ref.gib else ""
-        click.echo(f"to download: {checkpoint.name}{size}")
+    for ref in assembly.missing:
+        size = f" ({ref.gib:.1f} GB)" if ref.gib else ""
+        click.echo(f"to download: {ref.name}{size}")
     click.echo(f"{spec.name}: the five parts fit together.")

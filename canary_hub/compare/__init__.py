@@ -4,11 +4,13 @@ from .distances import Distance
 from .events import Event, LaneDone, LaneEvent, LaneFailed, LaneLoading, LaneStarted
 from .markdown import differing_words, table, to_markdown
 from .result import Comparison, FailedLane, LaneResult, LaneStage, from_json, to_json
+from .rows import Cell, Measure, first_difference, rows
 from .run import MAX_LANES, MIN_LANES, compare
 
 __all__ = [
     "MAX_LANES",
     "MIN_LANES",
+    "Cell",
     "Comparison",
     "Distance",
     "Event",
@@ -20,9 +22,12 @@ __all__ = [
     "LaneResult",
     "LaneStage",
     "LaneStarted",
+    "Measure",
     "compare",
     "differing_words",
+    "first_difference",
     "from_json",
+    "rows",
     "table",
     "to_json",
     "to_markdown",

@@ -1,4 +1,4 @@
-"""What a comparison tells while it runs."""
+"""The events of a comparison while it runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .result import Comparison, FailedLane, LaneResult
 
 @dataclass(frozen=True)
 class LaneLoading:
-    """A lane's stack is being loaded, for so many seconds now; told every half second."""
+    """A lane's stack is being loaded, for `seconds` so far; one comes every half second."""
 
     lane: int
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""One lane of a comparison on its way: loaded, run batch by batch, measured, closed."""
+"""One lane of a comparison: loaded, run batch by batch, measured, closed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import time
 from collections.abc import Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from ..assembly import Assembly
 from ..audio.decode import Limits, load_audio
 from ..audio.waveform import Span, Waveform
 from ..errors import explain
 from ..hub import Hub
 from ..lanes import Lane
-from ..options import build_and_call
 from ..pipeline import BATCH_SEGMENTS, Stack
 from ..run.background import in_background
 from ..run.events import Done, SegmentDone, StageDone, Token
@@ -27,7 +28,7 @@ from .events import Event, LaneDone, LaneEvent, LaneFailed, LaneLoading, LaneSta
 from .result import FailedLane, LaneResult, LaneStage
 
 USUAL_RATE = 16000
-"""Most stacks want it: the audio is read at this rate first, so that bad audio is told before anything loads."""
+"""Most stacks want it: the audio is read at this rate first, so that bad audio is refused before anything loads."""
 
 LOOK_EVERY = 0.5
 """Seconds between two `LaneLoading` while a stack loads."""
@@ -39,7 +40,7 @@ class Audio:
     def __init__(self, source: Any, limits: Limits | None) -> None:
         self._source, self._limits = source, limits
         self._decoded: dict[int, tuple[Waveform, float]] = {}
-        self._asked: set[int] = set()
+        self._used: set[int] = set()
 
     def read(self) -> tuple[str, float]:
         """Its name and its length in seconds. Raises: AudioError."""
@@ -48,9 +49,9 @@ class Audio:
         return wave.name, wave.seconds
 
     def at(self, rate: int) -> tuple[Waveform, float, bool]:
-        """The waveform, the seconds that decoding took, and whether it was asked for before."""
-        shared = rate in self._asked
-        self._asked.add(rate)
+        """The waveform, the seconds that decoding took, and whether another lane has used it before."""
+        shared = rate in self._used
+        self._used.add(rate)
         return *self._decode(rate), shared
 
     def _decode(self, rate: int) -> tuple[Waveform, float]:
@@ -62,7 +63,7 @@ class Audio:
 
 
 class LaneRun:
-    """A lane on its way.
+    """A lane and its state.
 
     outcome: its result or its failure, once there is one.
     keys: what makes two of the lanes' components the same, by stage.
@@ -74,6 +75,7 @@ class LaneRun:
         self.keys: dict[str, Hashable] = {}
         self.spans: list[Span] = []
         self._distances, self._shared = distances, shared
+        self._assembly: Assembly | None = None
         self._stack: Stack | None = None
         self._events: Iterator[RunEvent] | None = None
         self._started: LaneResult | None = None  # the result as far as it is known before the run
@@ -84,7 +86,8 @@ class LaneRun:
     def check(self, hub: Hub) -> Iterator[Event]:
         """Whether the lane can run at all, before any weight is read."""
         try:
-            hub.check(self.lane.spec(hub)).require(str(self.lane))
+            self._assembly = hub.assemble(self.lane)
+            self._assembly.fit.require(str(self.lane))
         except Exception as error:
             yield self._fail(error)
 
@@ -94,8 +97,9 @@ class LaneRun:
         """Build the stack unless that is done, and prepare the run."""
         if self._stack is not None or self.outcome is not None:
             return
+        assert self._assembly is not None, "check comes first"
         try:
-            loading = in_background(lambda: self.lane.load(hub, dtype, device))
+            loading = in_background(partial(hub.load, self._assembly, dtype=self.lane.dtype or dtype, device=device))
             began = time.monotonic()
             try:
                 yield LaneLoading(self.index)
@@ -104,8 +108,8 @@ class LaneRun:
                 self._stack = loading.result()
             finally:
                 if self._stack is None:
-                    loading.add_done_callback(_give_back)
-            wave, decoding = self._prepare(hub, audio, self._stack, dtype)
+                    loading.add_done_callback(_close)
+            wave, decoding = self._prepare(audio, self._stack)
             if first.spans and not _cut_alike(self.spans, first.spans):
                 self._distances.leave_out(self.index, "the audio is cut into other segments")
             self._events = self._stack.run([wave], None, [decoding], details, self._shared, [self.spans])
@@ -113,7 +117,7 @@ class LaneRun:
         except Exception as error:
             yield self._fail(error)
 
-    def _prepare(self, hub: Hub, audio: Audio, stack: Stack, dtype: str | None) -> tuple[Waveform, float]:
+    def _prepare(self, audio: Audio, stack: Stack) -> tuple[Waveform, float]:
         spec = stack.spec
         wave, decoding, decoded_before = audio.at(stack.rate)
         started = time.perf_counter()
@@ -122,9 +126,9 @@ class LaneRun:
         self._clock = decoding
         self._stages["audio"] = LaneStage(None, decoding, decoded_before)
         options = {}
-        for stage, part in hub.components(spec).items():
-            values = build_and_call(part, spec.options.get(stage, {}))
-            options[stage.value] = {k: v for model in values for k, v in model.model_dump(mode="json").items()}
+        for stage, part in stack.parts.items():
+            models = stack.assembly.builds[stage].options, stack.assembly.calls[stage]
+            options[stage.value] = {k: v for model in models for k, v in model.model_dump(mode="json").items()}
             entry = stack.entries[stage]
             self.keys[stage.value] = entry.key
             self._stages[stage.value] = LaneStage(part.id, parameters=entry.parameters, nbytes=entry.nbytes)
@@ -133,7 +137,7 @@ class LaneRun:
             stack=spec.name,
             components={stage.value: spec.components[stage] for stage in Stage},
             options=options,
-            dtype=self.lane.dtype or dtype or spec.dtype,
+            dtype=stack.assembly.builds[Stage.LLM].dtype,
             segments=(),
             stages={},
             first_token_seconds=None,
@@ -167,8 +171,8 @@ class LaneRun:
             yield self._fail(error)
 
     def _count(self, event: StageDone | Token | SegmentDone, elapsed: float) -> None:
-        """Whose time it was. A stage's record tells what the stage took where it was computed; the LLM's includes
-        what the caller did between two tokens, so its work is counted here."""
+        """Add the time to the stage that took it. A stage's record has its seconds; the LLM's record would include what
+        the caller does between two tokens, so its work is measured here."""
         if isinstance(event, SegmentDone):
             return
         llm = Stage.LLM.value
@@ -219,7 +223,7 @@ def _cut_alike(spans: Sequence[Span], others: Sequence[Span]) -> bool:
     )
 
 
-def _give_back(loading: Future[Stack]) -> None:
-    """A stack that nobody waited for any more."""
+def _close(loading: Future[Stack]) -> None:
+    """Give back a stack whose lane was stopped while it was loaded."""
     if loading.exception() is None:
         loading.result().close()

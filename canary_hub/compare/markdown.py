@@ -4,72 +4,38 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from .distances import Distance
-from .result import Comparison, FailedLane, LaneResult, LaneStage
-from .scoring import Piece
+from .result import Comparison, FailedLane, LaneResult
+from .rows import Cell, rows
+from .scoring import Diff
 
 SHOWN_DIFFERENCES = 20
 """How many differing places a list shows."""
-
-_DISTANCES = {
-    "preprocessor": "features",
-    "encoder": "encoder output",
-    "projector": "audio embeddings",
-    "prompt-template": "inputs_embeds",
-}
 
 
 def table(comparison: Comparison) -> list[list[str]]:
     """Rows of plain cells: a heading with the lanes, then a row per measure; "-" where there is none."""
     lanes = comparison.lanes
-
-    def row(name: str, cell: Callable[[LaneResult], str | None]) -> list[str]:
-        return [name, *("-" if isinstance(lane, FailedLane) else cell(lane) or "-" for lane in lanes)]
-
-    stages = list(dict.fromkeys(stage for lane in lanes if isinstance(lane, LaneResult) for stage in lane.stages))
-    rows = [
+    notes = ["notes", *(_notes(lane) for lane in lanes)]
+    return [
         ["", *(f"{number}: {lane.lane}" for number, lane in enumerate(lanes, 1))],
         ["transcript", *(_failure(lane) if isinstance(lane, FailedLane) else lane.text or "-" for lane in lanes)],
+        *([row.name, *(_plain(cell) for cell in row.cells)] for row in rows(comparison)),
+        *([notes] if set(notes[1:]) != {"-"} else []),
     ]
-    if comparison.reference is not None:
-        rows += [
-            row("WER", lambda lane: f"{lane.errors['whisper'].wer:.2%}"),
-            row("CER", lambda lane: f"{lane.errors['whisper'].cer:.2%}"),
-            row("WER raw", lambda lane: f"{lane.errors['raw'].wer:.2%}"),
-            row("CER raw", lambda lane: f"{lane.errors['raw'].cer:.2%}"),
-        ]
-    rows += [row(f"{stage}, s", lambda lane, stage=stage: _seconds(lane.stages.get(stage))) for stage in stages]  # type: ignore[misc]
-    rows += [
-        row("all, s", lambda lane: f"{lane.seconds:.3f}"),
-        row("times real time", lambda lane: f"{comparison.speed(lane):.2f}"),
-        row("first token, s", lambda lane: _number(lane.first_token_seconds, ".3f")),
-        row("tokens", lambda lane: str(lane.tokens)),
-        row("tokens per second", lambda lane: _number(lane.tokens_per_second, ".1f")),
-        row("confidence", lambda lane: _number(lane.confidence, ".1%")),
-        row("dtype", lambda lane: lane.dtype),
-        row("parameters, million", lambda lane: f"{lane.parameters / 1e6:.2f}"),
-        row("memory, MB", _memory),
-    ]
-    for stage, name in _DISTANCES.items():
-        rows.append(
-            row(f"{name}: max, cosine distance", lambda lane, stage=stage: _distance(lane.distances.get(stage)))  # type: ignore[misc]
-        )
-    notes = row("notes", lambda lane: "; ".join(dict.fromkeys(s.note for s in lane.segments if s.note)))
-    return [*rows, notes] if set(notes[1:]) != {"-"} else rows
 
 
-def differing_words(pieces: Sequence[Piece], limit: int = SHOWN_DIFFERENCES) -> list[str]:
+def differing_words(diffs: Sequence[Diff], limit: int = SHOWN_DIFFERENCES) -> list[str]:
     """The places where two texts differ: "one" -> "won", + "inserted words", - "deleted words"."""
     places = []
-    for piece in pieces:
-        before, after = f'"{" ".join(piece.reference)}"', f'"{" ".join(piece.hypothesis)}"'
-        if piece.kind == "substitute":
+    for diff in diffs:
+        before, after = f'"{" ".join(diff.reference)}"', f'"{" ".join(diff.hypothesis)}"'
+        if diff.kind == "substitute":
             places.append(f"{before} -> {after}")
-        elif piece.kind == "insert":
+        elif diff.kind == "insert":
             places.append(f"+ {after}")
-        elif piece.kind == "delete":
+        elif diff.kind == "delete":
             places.append(f"- {before}")
     more = len(places) - limit
     return [*places[:limit], f"and {more} more"] if more > 0 else places
@@ -88,19 +54,19 @@ def _section(comparison: Comparison) -> str:
     lines += [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     if comparison.reference is not None:
         lines += ["", f"Reference: {_escaped(comparison.reference)}"]
-    said = []
+    places = []
     for number, lane in enumerate(comparison.lanes, 1):
         if not isinstance(lane, LaneResult):
             continue
         if lane.against_first is not None:
-            said.append(f"- lane {number} against lane 1: {_differences(lane.against_first)}")
+            places.append(f"- lane {number} against lane 1: {_differences(lane.against_first)}")
         if lane.against_reference is not None:
-            said.append(f"- lane {number} against the reference, normalised: {_differences(lane.against_reference)}")
-    return "\n".join([*lines, *(["", *said] if said else []), ""])
+            places.append(f"- lane {number} against the reference, normalised: {_differences(lane.against_reference)}")
+    return "\n".join([*lines, *(["", *places] if places else []), ""])
 
 
-def _differences(pieces: Sequence[Piece]) -> str:
-    return _escaped("; ".join(differing_words(pieces))) or "no differences"
+def _differences(diffs: Sequence[Diff]) -> str:
+    return _escaped("; ".join(differing_words(diffs))) or "no differences"
 
 
 def _escaped(text: str) -> str:
@@ -113,24 +79,11 @@ def _failure(lane: FailedLane) -> str:
     return f"failed: {lane.message}"
 
 
-def _seconds(stage: LaneStage | None) -> str | None:
-    if stage is None:
-        return None
-    return f"{stage.seconds:.3f}, shared" if stage.shared else f"{stage.seconds:.3f}"
+def _plain(cell: Cell) -> str:
+    parts = (cell.text, cell.more, "shared" if cell.shared else "", cell.swapped)
+    return ", ".join(filter(None, parts)) or "-"
 
 
-def _number(value: float | None, form: str) -> str | None:
-    return None if value is None else format(value, form)
-
-
-def _memory(lane: LaneResult) -> str:
-    in_common = f", {lane.nbytes_in_common / 1e6:.1f} in common" if lane.nbytes_in_common else ""
-    return f"{lane.nbytes / 1e6:.1f}{in_common}"
-
-
-def _distance(distance: Distance | None) -> str | None:
-    if distance is None:
-        return None
-    if distance.max_abs is None:
-        return distance.reason
-    return f"{distance.max_abs:.2e}, {distance.cosine:.2e}" if distance.max_abs else "0"
+def _notes(lane: LaneResult | FailedLane) -> str:
+    segments = () if isinstance(lane, FailedLane) else lane.segments
+    return "; ".join(dict.fromkeys(segment.note for segment in segments if segment.note)) or "-"

@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from ..errors import HubError
 from ..run.result import SegmentResult, Trace
 from .distances import Distance
-from .scoring import NORMALISERS, Errors, Normalise, Piece
+from .scoring import NORMALISERS, Diff, Errors, Normalise
 
 KIND = "canary_hub comparison"
 VERSION = 1
@@ -46,7 +46,7 @@ class LaneStage:
 class LaneResult:
     """A lane that ran to its end.
 
-    lane: how it was asked for; `lanes.parse_lane` reads it.
+    lane: the lane as one line; `lanes.parse_lane` reads it.
     components: ids by stage. options: build and call options by stage, defaults included.
     stages: cost by stage, "audio" first.
     first_token_seconds: from the start of the work (loading is not in it) to the first token, with the time of
@@ -69,8 +69,8 @@ class LaneResult:
     first_token_seconds: float | None
     warnings: tuple[str, ...] = ()
     errors: dict[Normalise, Errors] = field(default_factory=dict)
-    against_reference: tuple[Piece, ...] | None = None
-    against_first: tuple[Piece, ...] | None = None
+    against_reference: tuple[Diff, ...] | None = None
+    against_first: tuple[Diff, ...] | None = None
     distances: dict[str, Distance] = field(default_factory=dict)
     trace: Trace | None = None
     state: Literal["done"] = "done"
@@ -134,7 +134,7 @@ _Lane = Annotated[LaneResult | FailedLane, Field(discriminator="state")]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two to four lanes on one file, in the order in which they were asked for.
+    """Two to four lanes on one file, in the order in which they were given.
 
     duration: seconds of audio.
     in_turn: whether they ran one after the other; lanes that run at once wait for each other, and their times

@@ -22,7 +22,7 @@ whisper: Whisper's English normaliser (lower case, no punctuation, numbers as di
 raw: nothing. Case and punctuation count.
 """
 
-PieceKind = Literal["equal", "insert", "delete", "substitute"]
+DiffKind = Literal["equal", "insert", "delete", "substitute"]
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Diff:
     """A run of words that two texts share, or in which they differ.
 
     reference, hypothesis: the words; the same for "equal", as many for "substitute", and empty on one side for
         "insert" (only in the hypothesis) and "delete" (only in the reference).
     """
 
-    kind: PieceKind
+    kind: DiffKind
     reference: tuple[str, ...]
     hypothesis: tuple[str, ...]
 
@@ -112,17 +112,17 @@ def errors(reference: str, hypothesis: str, normalise: Normalise = "whisper") ->
     return Errors(_edits(jiwer.process_words(*texts)), _edits(jiwer.process_characters(*texts)))
 
 
-def word_diff(reference: str, hypothesis: str, normalise: Normalise = "whisper") -> list[Piece]:
-    """The two texts as pieces, for display: normalised words in order, an alignment with the fewest errors.
+def word_diff(reference: str, hypothesis: str, normalise: Normalise = "whisper") -> list[Diff]:
+    """How two texts differ, for display: normalised words in order, an alignment with the fewest errors.
 
-    The pieces hold every word of either text once, and as many errors as `errors` counts.
+    The diffs hold every word of either text once, and as many errors as `errors` counts.
     """
     import jiwer
 
     aligned = jiwer.process_words(normalised(reference, normalise), normalised(hypothesis, normalise))
     (before,), (after,), (chunks,) = aligned.references, aligned.hypotheses, aligned.alignments
     return [
-        Piece(
+        Diff(
             chunk.type,
             tuple(before[chunk.ref_start_idx : chunk.ref_end_idx]),
             tuple(after[chunk.hyp_start_idx : chunk.hyp_end_idx]),

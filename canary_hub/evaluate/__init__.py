@@ -1,7 +1,7 @@
 """Stacks over a test set: transcripts that survive an interruption, error rates, intervals, comparisons."""
 
 from .manifest import open_manifest
-from .report import Report
+from .report import EvalReport
 from .run import Progress, evaluate
 
-__all__ = ["Progress", "Report", "evaluate", "open_manifest"]
+__all__ = ["EvalReport", "Progress", "evaluate", "open_manifest"]

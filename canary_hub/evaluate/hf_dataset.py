@@ -80,8 +80,8 @@ def _utterances(address: str, rows: Any, audio: str, text: str) -> Iterator[Utte
 
 
 def _unreachable(what: str, error: Exception) -> HubError:
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    message = (str(error).strip() or type(error).__name__).splitlines()[0]
     return HubError(
-        f"{what} cannot be read: {said}",
+        f"{what} cannot be read: {message}",
         "Check name, config and split on huggingface.co, the connection, and `hf auth login` for a gated one.",
     )

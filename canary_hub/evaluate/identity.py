@@ -9,29 +9,28 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..assembly import Assembly
 from ..hub import Hub
-from ..specs import StackSpec, Stage, WeightsRef
+from ..specs import Stage
 from ..version import __version__
 
 
-def identity(hub: Hub, spec: StackSpec, dtype: str, device: str | None) -> dict[str, Any]:
+def identity(hub: Hub, assembly: Assembly, dtype: str, device: str | None) -> dict[str, Any]:
     """Components, segmenter, options, weights, dtype, device and code of a stack, as plain data.
 
     Weights count with what tells them from all others (see `Checkpoint.fingerprint`), whatever their folder is called.
     Code counts with canary_hub's version and the content of the folder that each factory lives in: a plugin that is
     being worked on changes without a new version.
-    Raises: WeightsError for a folder that is not there, UnknownNameError.
+    Raises: WeightsError for a folder that is not there.
     """
-    components = hub.components(spec)
-    known: dict[WeightsRef | None, str] = {
-        checkpoint.ref: checkpoint.fingerprint() for checkpoint in hub.checkpoints(spec)
-    }
+    spec = assembly.spec
+    known = {checkpoint.ref: checkpoint.fingerprint() for checkpoint in assembly.checkpoints}
     weights = {
-        f"{stage}.{role}": known[spec.weights.get(role, default)]
-        for stage, part in components.items()
-        for role, default in part.weights.items()
+        f"{stage}.{role}": known[checkpoint.ref]
+        for stage, build in assembly.builds.items()
+        for role, checkpoint in build.weights.items()
     }
-    factories = {part.id: part.factory for part in components.values()}
+    factories = {part.id: part.factory for part in assembly.parts.values()}
     factories["segmenter"] = hub.registry.segmenter(spec.segmenter).factory
     return {
         "stack": spec.name,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ..compare.scoring import NORMALISERS, Edits, Errors, Normalise, errors
 from .bootstrap import RESAMPLES, Difference, Interval, difference, interval
-from .results import Row
+from .results import UtteranceResult
 
 Unit = Literal["wer", "cer"]
 Measure = tuple[Unit, Normalise]
@@ -28,7 +28,7 @@ CAPTION = "WER, CER and word counts after Whisper's English normaliser, with 95 
 
 
 @dataclass(frozen=True)
-class Rate:
+class ErrorRate:
     """An error rate over many utterances: its edits, and its 95 % bootstrap interval."""
 
     edits: Edits
@@ -39,7 +39,7 @@ class Rate:
 class LaneReport:
     """One stack's results.
 
-    lane: the stack as it was asked for; file: its results file.
+    lane: the stack and what differs in it, as one line; file: its results file.
     rows: every utterance in the manifest's order.
     errors: by normaliser and then index, of the rows that have a transcript; rates: of those rows together, and
         empty where there is none.
@@ -47,17 +47,17 @@ class LaneReport:
 
     lane: str
     file: str
-    rows: tuple[Row, ...]
+    rows: tuple[UtteranceResult, ...]
     errors: dict[Normalise, dict[int, Errors]]
-    rates: dict[Measure, Rate]
+    rates: dict[Measure, ErrorRate]
 
     @property
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[UtteranceResult]:
         """The utterances without a transcript; they count in no rate."""
         return [row for row in self.rows if row.error is not None]
 
     @property
-    def noted(self) -> list[Row]:
+    def noted(self) -> list[UtteranceResult]:
         """The transcripts that are doubtful: cut off, repeated, silence."""
         return [row for row in self.rows if row.note is not None]
 
@@ -78,7 +78,7 @@ class LaneReport:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedTest:
     """A stack against another, over the utterances that both have a transcript of."""
 
     lane: str
@@ -88,7 +88,7 @@ class Comparison:
     difference: Difference
 
 
-def lane_report(lane: str, file: str, rows: Sequence[Row]) -> LaneReport:
+def lane_report(lane: str, file: str, rows: Sequence[UtteranceResult]) -> LaneReport:
     """Score a stack's rows."""
     scored: dict[Normalise, dict[int, Errors]] = {
         normalise: {
@@ -100,17 +100,17 @@ def lane_report(lane: str, file: str, rows: Sequence[Row]) -> LaneReport:
     for measure in MEASURES:
         edits = _edits(scored, measure, scored["raw"])
         if edits:
-            rates[measure] = Rate(sum(edits, Edits()), interval(edits))
+            rates[measure] = ErrorRate(sum(edits, Edits()), interval(edits))
     return LaneReport(lane, file, tuple(rows), scored, rates)
 
 
-def compare(lane: LaneReport, against: LaneReport) -> list[Comparison]:
+def paired_tests(lane: LaneReport, against: LaneReport) -> list[PairedTest]:
     """The paired bootstrap of two stacks by every measure; empty where no utterance is in both."""
     both = [index for index in lane.errors["raw"] if index in against.errors["raw"]]
     found = []
     for measure in MEASURES if both else ():
         edits = (_edits(report.errors, measure, both) for report in (lane, against))
-        found.append(Comparison(lane.lane, against.lane, len(both), measure, difference(*edits)))
+        found.append(PairedTest(lane.lane, against.lane, len(both), measure, difference(*edits)))
     return found
 
 
@@ -123,12 +123,12 @@ def _edits(
 
 
 @dataclass(frozen=True)
-class Report:
+class EvalReport:
     """An evaluation's results; every stack but the first is compared with the first."""
 
     manifest: str
     lanes: tuple[LaneReport, ...]
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[PairedTest, ...] = ()
 
     def table(self) -> list[list[str]]:
         """Rows of cells: a heading with the lanes, then a line per measure."""
@@ -160,10 +160,10 @@ class Report:
         """The table and the comparisons, to be pasted into an issue."""
         head, *lines = ([cell.replace("|", "\\|") for cell in line] for line in self.table())
         rule = ["---", *["---:"] * len(self.lanes)]
-        said = [f"- {sentence}" for sentence in self.sentences()]
+        sentences = [f"- {sentence}" for sentence in self.sentences()]
         return "\n".join(
             [f"{self.manifest}: {CAPTION}", "", *(f"| {' | '.join(line)} |" for line in (head, rule, *lines))]
-            + (["", *said] if said else [])
+            + (["", *sentences] if sentences else [])
             + [""]
         )
 
@@ -214,9 +214,9 @@ class Report:
                 if found is not None:
                     counts = (str(getattr(found.words, kind)) for kind in kinds)
                     scores = [*counts, f"{found.wer:.4f}", f"{found.cer:.4f}"]
-                told = (getattr(row, text) for text in texts)
+                written = (getattr(row, text) for text in texts)
                 writer.writerow(
-                    [lane.lane, row.index, row.id, f"{row.duration:.3f}", f"{row.seconds:.4f}", *scores, *told]
+                    [lane.lane, row.index, row.id, f"{row.duration:.3f}", f"{row.seconds:.4f}", *scores, *written]
                 )
         return out.getvalue()
 
@@ -229,7 +229,7 @@ class Report:
         }
 
 
-def _cell(rate: Rate | None) -> str:
+def _cell(rate: ErrorRate | None) -> str:
     if rate is None:
         return "-"
     return f"{rate.edits.rate:.2%} ({rate.interval.low * 100:.2f} to {rate.interval.high * 100:.2f})"

@@ -15,7 +15,7 @@ from .utterance import Utterance
 
 
 @dataclass(frozen=True)
-class Row:
+class UtteranceResult:
     """What became of one utterance.
 
     index, id, reference: the utterance's.
@@ -59,7 +59,7 @@ class ResultsFile:
 
     def __init__(self, path: Path, head: dict[str, Any]) -> None:
         self.path = path
-        self.rows: dict[int, Row] = {}
+        self.rows: dict[int, UtteranceResult] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b")
@@ -90,7 +90,7 @@ class ResultsFile:
             )
         return row is not None and row.error is None
 
-    def append(self, rows: Iterable[Row]) -> None:
+    def append(self, rows: Iterable[UtteranceResult]) -> None:
         """Add rows; when this returns they are on the disk."""
         rows = list(rows)
         self._write([asdict(row) for row in rows])
@@ -109,7 +109,7 @@ class ResultsFile:
         self._file.seek(whole)
         for number, line in enumerate(content[:whole].splitlines()[1:], 2):
             try:
-                row = Row(**json.loads(line))
+                row = UtteranceResult(**json.loads(line))
             except (ValueError, TypeError) as error:
                 raise HubError(
                     f"{str(self.path)!r} is damaged in line {number}.", "Delete that line, or give a new --out."

@@ -13,10 +13,9 @@ from ..errors import AudioError, HubError
 from ..hub import Hub
 from ..lanes import Lane
 from ..options import check_dtype
-from ..specs import StackSpec
 from .identity import file_name, identity
-from .report import Report, compare, lane_report
-from .results import ResultsFile, Row, superseded
+from .report import EvalReport, lane_report, paired_tests
+from .results import ResultsFile, UtteranceResult, superseded
 from .utterance import Manifest, Utterance
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 class Progress:
     """A batch is on the disk, or (at the start of a lane) so much was there already.
 
-    done, total: utterances; seconds, total_seconds: their audio. The totals are None where nothing tells them.
+    done, total: utterances; seconds, total_seconds: their audio. The totals are None where they are not known.
     warnings: at the start of a lane, earlier results that are not used, and parts not trained together.
     """
 
@@ -48,8 +47,8 @@ def evaluate(
     *,
     dtype: str | None = None,
     device: str | None = None,
-) -> Iterator[Progress | Report]:
-    """Transcribe what is not yet in `out`, reporting progress, and score everything: the last item is the Report.
+) -> Iterator[Progress | EvalReport]:
+    """Transcribe what is not yet in `out`, reporting progress, and score everything: the last item is the EvalReport.
 
     Every lane has a file of its own in `out` (see `ResultsFile`), named after the lane and what its transcripts
     depend on: a changed stack gets a new file. An utterance whose audio cannot be read becomes a row with an error.
@@ -59,33 +58,29 @@ def evaluate(
     if len({str(lane) for lane in lanes}) < len(lanes):
         raise HubError("A stack is named twice.", "Name stacks that differ, such as nano and nano dtype=bfloat16.")
     check_dtype(dtype)
-    specs = [lane.spec(hub) for lane in lanes]
-    warnings = [_checked(hub, lane, spec) for lane, spec in zip(lanes, specs, strict=True)]
+    assemblies = [hub.assemble(lane) for lane in lanes]
+    for lane, assembly in zip(lanes, assemblies, strict=True):
+        assembly.fit.require(str(lane))
     reports = []
-    for lane, spec, warned in zip(lanes, specs, warnings, strict=True):
-        head = identity(hub, spec, lane.dtype or dtype or spec.dtype, device)
+    for lane, assembly in zip(lanes, assemblies, strict=True):
+        used_dtype = lane.dtype or dtype or assembly.spec.dtype
+        head = identity(hub, assembly, used_dtype, device)
         path = Path(out) / file_name(str(lane), head)
-        load = cache(partial(lane.load, hub, dtype, device))  # when something is missing
+        load = cache(partial(hub.load, assembly, dtype=used_dtype, device=device))  # when something is missing
         seen: set[int] = set()
         try:
             with ResultsFile(path, head) as results:
-                warned += tuple(superseded(path, head))
+                warnings = (*assembly.fit.warnings, *superseded(path, head))
                 for done, seconds in _transcribe(load, manifest, results, seen):
-                    yield Progress(str(lane), done, manifest.count, seconds, manifest.seconds, warned)
-                    warned = ()
+                    yield Progress(str(lane), done, manifest.count, seconds, manifest.seconds, warnings)
+                    warnings = ()
                 reports.append(lane_report(str(lane), path.name, [results.rows[index] for index in sorted(seen)]))
         finally:
             if load.cache_info().currsize:
                 load().close()
     first, *others = reports
-    yield Report(manifest.name, tuple(reports), tuple(found for lane in others for found in compare(lane, first)))
-
-
-def _checked(hub: Hub, lane: Lane, spec: StackSpec) -> tuple[str, ...]:
-    """The warnings of a lane that can be loaded. Raises: ContractError, OptionError, WeightsError."""
-    fit = hub.check(spec)
-    fit.require(str(lane))
-    return fit.warnings
+    tests = tuple(test for lane in others for test in paired_tests(lane, first))
+    yield EvalReport(manifest.name, tuple(reports), tests)
 
 
 def _transcribe(
@@ -112,7 +107,7 @@ def _transcribe(
             yield done, seconds
 
 
-def _rows(stack: Stack, batch: Sequence[Utterance]) -> Iterator[Row]:
+def _rows(stack: Stack, batch: Sequence[Utterance]) -> Iterator[UtteranceResult]:
     """The rows of a batch, those whose audio cannot be read first."""
     from ..run.events import Done
 
@@ -122,7 +117,9 @@ def _rows(stack: Stack, batch: Sequence[Utterance]) -> Iterator[Row]:
         try:
             wave = utterance.load(stack.rate)
         except AudioError as error:
-            yield Row(utterance.index, utterance.id, utterance.reference, None, 0.0, 0.0, error=error.message)
+            yield UtteranceResult(
+                utterance.index, utterance.id, utterance.reference, None, 0.0, 0.0, error=error.message
+            )
         else:
             heard.append((utterance, wave, time.perf_counter() - started))
     if not heard:
@@ -130,7 +127,7 @@ def _rows(stack: Stack, batch: Sequence[Utterance]) -> Iterator[Row]:
     for event in stack.run([wave for _, wave, _ in heard], audio_seconds=[spent for *_, spent in heard]):
         if isinstance(event, Done):
             utterance, result = heard[event.file][0], event.result
-            yield Row(
+            yield UtteranceResult(
                 utterance.index,
                 utterance.id,
                 utterance.reference,

@@ -25,7 +25,7 @@ class Utterance:
     index: its place in the manifest, which identifies it.
     id: what tables and messages call it.
     audio: a file, or the bytes of one.
-    duration: in seconds, where the manifest or the file's header tells.
+    duration: in seconds, where the manifest or the file's header has it.
     offset: where it starts in the file, in seconds; then `duration` is where it ends. None for the whole file.
     """
 
@@ -81,7 +81,7 @@ def one_line(text: str) -> str:
 
 
 def header_seconds(audio: Path | bytes) -> float | None:
-    """What the file's header says of its length in seconds; None where libsndfile cannot tell."""
+    """The length in seconds by the file's header; None where libsndfile cannot read it."""
     import soundfile
 
     try:

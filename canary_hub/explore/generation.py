@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubError
-from ..options import build_and_call
 from ..run.checks import MIN_REPEATS, MIN_TOKENS, loop_start
 from ..run.events import Done, StageDone, Token
 from ..run.result import SegmentTrace, TokenTrace
@@ -109,7 +108,7 @@ def explore(
             return _with_weights(subject, loaded, audio)
     if not subject.in_published_layout:
         raise HubError(f"Stack {subject.spec.name} needs its weights to be explored.", f"{subject.missing}.")
-    _, options = build_and_call(subject.llm, subject.spec.options.get(Stage.LLM, {}))
+    _, options = subject.resolved(Stage.LLM)
     limits = (f"Tokens, probabilities and times need the weights. {subject.missing}.",)
     return _result(subject, prompt_without_weights(subject), options, limits)
 
@@ -194,7 +193,7 @@ class _Answer:
 
 def _answers(stack: Stack, wave: Waveform) -> list[_Answer]:
     """The greedy answer, and the others that the backend's options allow."""
-    known = stack.specs[Stage.LLM].call_options.model_fields
+    known = stack.parts[Stage.LLM].call_options.model_fields
     plain = {name: value for name, value in (("temperature", 0.0), ("adapter", True)) if name in known}
     shared = StageCache()  # the audio is encoded once
     greedy = _answer(stack, wave, shared, "greedy", plain, {})

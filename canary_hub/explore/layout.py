@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -19,7 +18,7 @@ from ..models.canary_qwen.layout import (
     lora_targets,
 )
 from ..models.families.family import Family
-from ..specs import ComponentSpec, Stage
+from ..specs import Stage
 
 Filled = Mapping[str, tuple[str, str]]
 """A tensor's name -> the stage it belongs to, and the tensor of that stage's module that it fills."""
@@ -168,15 +167,3 @@ def empty_llm(config: Mapping[str, Any]) -> Any:
             f"transformers cannot build the language model from its config.json: {error}.",
             "The config must be that of a causal language model that the installed transformers knows.",
         ) from error
-
-
-def family_of(part: ComponentSpec) -> Family | None:
-    """The family of an LLM backend: the `FAMILY` of the module that its contract comes from, where there is one."""
-    if not isinstance(part.contract, str):
-        return None
-    try:
-        module = importlib.import_module(part.contract.partition(":")[0])
-    except ImportError:  # loading says what is wrong
-        return None
-    family = getattr(module, "FAMILY", None)
-    return family if isinstance(family, Family) else None

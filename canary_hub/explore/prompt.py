@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..assembly import imported
 from ..models.canary_qwen.checkpoint import BASE_LLM, PUBLISHED_LLM
 from ..models.canary_qwen.layout import get
-from ..options import build_and_call
 from ..run.result import PromptToken
 from ..specs import Stage
-from ..stages import AudioSlot, Build, Inspectable, Segment
+from ..stages import AudioSlot, Inspectable, Segment
 from .subject import Subject
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def prompt_without_weights(subject: Subject) -> Prompt:
 def _tokenized(subject: Subject, segments: Sequence[Segment]) -> Prompt:
     from ..models.canary_qwen.llm import load_tokenizer
 
-    tokenizer = load_tokenizer(subject.build)
+    tokenizer = load_tokenizer(subject.resolved(Stage.LLM)[0])
     ids = tokenizer.encode(segments)
     tokens = tuple(PromptToken(id, tokenizer.piece(id), id == tokenizer.placeholder_id) for id in ids)
     return Prompt(tokens, "the stack's tokenizer", tokenizer.placeholder_id, tokenizer.eos_ids, tokenizer.pad_id)
@@ -97,9 +96,7 @@ def _tokenized(subject: Subject, segments: Sequence[Segment]) -> Prompt:
 
 def _rendered(subject: Subject) -> list[Segment]:
     """The template's pieces; in the published layout a template reads no weights."""
-    part = subject.hub.components(subject.spec)[Stage.PROMPT_TEMPLATE]
-    build, call = build_and_call(part, subject.spec.options.get(Stage.PROMPT_TEMPLATE, {}))
-    module, _, name = part.factory.partition(":")
-    template: Any = getattr(importlib.import_module(module), name)(Build(build, subject.checkpoints))
-    segments: list[Segment] = template.render(call)
+    part = subject.assembly.parts[Stage.PROMPT_TEMPLATE]
+    build, call = subject.resolved(Stage.PROMPT_TEMPLATE)
+    segments: list[Segment] = imported(part, part.factory)(build).render(call)
     return segments

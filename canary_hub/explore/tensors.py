@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import HubError
 from ..specs import StackSpec
@@ -176,7 +176,7 @@ def _best_fit(hub: Hub, tensors: Sequence[Tensor]) -> Subject | None:
 
 
 def _groups(tensors: Sequence[Tensor]) -> Iterable[Group]:
-    """By the first piece of the name that tells something; below it base and LoRA, else one piece more."""
+    """By the first piece of the name, and below it by base and LoRA, or by the second piece."""
     for top, members in _by(tensors, partial(_start, 1)).items():
         yield _group(top, 0, members)
         if any(".lora_" in tensor.name for tensor in members):
@@ -188,15 +188,16 @@ def _groups(tensors: Sequence[Tensor]) -> Iterable[Group]:
 
 
 def _start(pieces: int, name: str) -> str:
-    """ "model", in which a composite model has everything, is not counted."""
+    """The first pieces of a dotted name, not counting "model.", with which all names of a composite model begin."""
     return ".".join(name.split(".")[: pieces + name.startswith("model.")])
 
 
-def _by(tensors: Iterable[Tensor], key: Any) -> dict[str, list[Tensor]]:
-    sorted_out: dict[str, list[Tensor]] = {}
+def _by(tensors: Iterable[Tensor], key: Callable[[str], str]) -> dict[str, list[Tensor]]:
+    """Tensors by what `key` makes of their names."""
+    groups: dict[str, list[Tensor]] = {}
     for tensor in tensors:
-        sorted_out.setdefault(key(tensor.name), []).append(tensor)
-    return sorted_out
+        groups.setdefault(key(tensor.name), []).append(tensor)
+    return groups
 
 
 def _group(name: str, depth: int, members: Sequence[Tensor]) -> Group:
@@ -212,7 +213,7 @@ def _kinds(tensors: Iterable[Tensor], targets: Mapping[str, tuple[str, str]]) ->
     for tensor in tensors:
         pattern = _pattern(tensor.name)
         stage, module = targets.get(tensor.name, ("", ""))
-        # Only where the file counts layers: "subsampling.layers.2" is one of a kind.
+        # Only where the file's name has a layer's number: "subsampling.layers.2" is one of a kind.
         module = module if pattern == tensor.name else _pattern(module)
         alike[Kind(pattern, 1, tensor.dtype, tensor.shape, stage, module)] += 1
     return tuple(replace(kind, count=n) for kind, n in alike.items())

@@ -5,14 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 Value = TypeVar("Value")
+
+started: ContextVar[list[Future[Any]] | None] = ContextVar("started", default=None)
+"""Where a caller wants to know what is still going on: takes all that is begun in its context."""
 
 
 def in_background(work: Callable[[], Value]) -> Future[Value]:
     """Begin `work`; the future holds what it returns or raises."""
     future: Future[Value] = Future()
+    futures = started.get()
+    if futures is not None:
+        futures.append(future)
 
     def run() -> None:
         try:

@@ -9,15 +9,17 @@ from functools import partial
 from ..errors import OptionError
 from ..specs import Options
 from ..stages import ChatBackend
-from .checks import Patience, Worker, blamed, check_step
+from .checks import REPEATED, blamed, check_step, loop_start, writing
 from .events import Answer
 
 MAX_MESSAGE = 50_000
 """Characters of a message: an hour of speech, and what fits Qwen3's context of 40,960 tokens."""
 
 
-def answers(llm: ChatBackend, id: str, message: str, options: Options, patience: Patience) -> Iterator[Answer]:
+def answers(llm: ChatBackend, id: str, message: str, options: Options) -> Iterator[Answer]:
     """What the LLM backend `id` writes to a message, with the adapter off, token by token.
+
+    An answer that falls into a loop is stopped.
 
     Raises: OptionError for a message beyond `MAX_MESSAGE`; PluginError for what the backend does wrong.
     """
@@ -33,16 +35,17 @@ def answers(llm: ChatBackend, id: str, message: str, options: Options, patience:
         ids = torch.tensor([llm.tokenize(llm.chat_segments(message))])
         begin = partial(llm.generate, llm.embed(ids), ids >= 0, called)
     new: list[int] = []
-    with (
-        closing(Worker(patience)) as worker,
-        closing(worker.steps(id, "writing", begin)) as made,
-        blamed(id, "decoding tokens"),
-    ):
-        for step in made:
+    with closing(writing(id, begin)) as written, blamed(id, "decoding tokens"):
+        for step in written:
             check_step(id, step, 1)
-            if step.ids[0] is not None:
-                new.append(step.ids[0])
-                yield Answer(llm.decode(new).rstrip("\ufffd"))
+            if step.ids[0] is None:
+                continue
+            new.append(step.ids[0])
+            loop = loop_start(new)
+            if loop is not None:
+                yield Answer(llm.decode(new[:loop]).strip(), REPEATED)
+                return
+            yield Answer(llm.decode(new).rstrip("\ufffd"))
     if new and new[-1] not in llm.eos_ids:
         yield Answer(llm.decode(new).strip(), cut_off(len(new)))
 

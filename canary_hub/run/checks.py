@@ -1,38 +1,33 @@
-"""What a component does wrong, told as its own fault: it raises, returns what nobody can use, or never answers."""
+"""What a component does wrong, named as its own fault: it raises, returns what nobody can use, or writes in a loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from contextvars import copy_context
-from functools import partial
 from math import isnan
-from queue import SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from ..errors import HubError, PluginError, is_out_of_memory
-from ..settings import number
 
 if TYPE_CHECKING:
     import torch
 
-Value = TypeVar("Value")
+    from ..stages import Step
 
+REPEATED = "stopped: the text repeated itself; the repetition was removed"
+"""The note of a text that ended in a loop."""
 MAX_PERIOD = 48
 MIN_TOKENS = 36
 MIN_REPEATS = 6
 
 LONGEST = 300
-"""Characters of a foreign error's text that are told."""
-_END = object()
+"""Characters of a foreign error's text that are shown."""
 _BROKEN = "Its weights are damaged, or its code is wrong: choose another component or checkpoint."
 
 
 @contextmanager
 def blamed(id: str, doing: str) -> Iterator[None]:
-    """Tell what is raised within as the fault of the component `id`, `doing` something.
+    """Name the component `id`, `doing` something, as the cause of what is raised within.
 
     Raises: PluginError; a HubError, and what is raised for lack of memory, as they are.
     """
@@ -43,11 +38,20 @@ def blamed(id: str, doing: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise
-        said = " ".join(str(error).split())[:LONGEST]
+        text = " ".join(str(error).split())[:LONGEST]
         raise PluginError(
-            f"{id} failed while {doing}: {type(error).__name__}{': ' if said else ''}{said}.",
+            f"{id} failed while {doing}: {type(error).__name__}{': ' if text else ''}{text}.",
             "Choose another component; CANARY_HUB_DEBUG=1 shows where it failed.",
         ) from error
+
+
+def writing(id: str, begin: Callable[[], Iterator[Step]]) -> Generator[Step, None, None]:
+    """The steps that the LLM backend `id` writes; closing this closes the backend's own iterator, too.
+
+    Raises: PluginError, see `blamed`.
+    """
+    with blamed(id, "writing"):
+        yield from begin()
 
 
 def check_output(id: str, output: Any, rows: int, axis: int, dim: int | None) -> None:
@@ -62,7 +66,7 @@ def check_output(id: str, output: Any, rows: int, axis: int, dim: int | None) ->
     import torch
 
     hint = "Choose another component: this one breaks its contract."
-    if not (isinstance(output, tuple) and len(output) == 2 and all(isinstance(one, torch.Tensor) for one in output)):
+    if not (isinstance(output, tuple) and len(output) == 2 and all(isinstance(item, torch.Tensor) for item in output)):
         raise PluginError(f"{id} returned no pair of tensors (values, lengths).", hint)
     values, lengths = output
     shape = list(values.shape)
@@ -109,94 +113,3 @@ def loop_start(ids: Sequence[int]) -> int | None:
         if len(ids) - start >= needed:
             return start + period
     return None
-
-
-class Patience:
-    """How long a component may take for one piece of work; what takes longer is given up.
-
-    seconds: None for ever. Python cannot end a thread: work that was given up goes on in the background until it
-        ends by itself, and until then its component takes no other.
-    """
-
-    def __init__(self, seconds: float | None = None) -> None:
-        self.seconds = seconds
-        self.late: dict[str, Future[Any]] = {}
-        """Component id -> the work that was given up last."""
-
-    @classmethod
-    def from_env(cls) -> Patience:
-        """As CANARY_HUB_STEP_SECONDS says. Raises: OptionError for what is no positive number."""
-        return cls(number("CANARY_HUB_STEP_SECONDS", None, example=600))
-
-
-class Worker:
-    """Does pieces of work one after the other: at once, or where patience has an end in a thread of its own."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._work: SimpleQueue[Callable[[], None] | None] | None = None
-
-    def do(self, id: str, doing: str, work: Callable[[], Value]) -> Value:
-        """The result of `work`, which the component `id` does. Raises: PluginError, see `blamed` and `Patience`."""
-        with blamed(id, doing):
-            return self.wait(id, doing, work)
-
-    def wait(self, id: str, doing: str, work: Callable[[], Value]) -> Value:
-        """The same with what `work` raises as it is."""
-        seconds = self._patience.seconds
-        if seconds is None:
-            return work()
-        late = self._patience.late.get(id)
-        if late is not None and not late.done():
-            raise PluginError(f"{id} is still busy with a run that was given up.", "Choose another component.")
-        result: Future[Value] = Future()
-        self._queue().put(partial(copy_context().run, _settle, result, work))
-        wait([result], seconds)
-        if result.done():
-            return result.result()
-        self._patience.late[id] = result
-        self.close()
-        raise PluginError(
-            f"{id} has not ended {doing} within {seconds:g} s and was given up.",
-            "Choose another component or shorter audio; CANARY_HUB_STEP_SECONDS is the limit.",
-        )
-
-    def steps(self, id: str, doing: str, begin: Callable[[], Iterator[Value]]) -> Generator[Value, None, None]:
-        """The items of an iterator, each a piece of work; closing it closes the iterator."""
-        items = self.do(id, doing, begin)
-        following = partial(next, items, cast(Value, _END))
-        try:
-            while (item := self.do(id, doing, following)) is not _END:
-                yield item
-        finally:
-            close = getattr(items, "close", None)
-            if close is not None and self._patience.late.get(id, _DONE).done():
-                self.do(id, doing, close)
-
-    def close(self) -> None:
-        """End the thread, once it has done what it was given."""
-        if self._work is not None:
-            self._work.put(None)
-            self._work = None
-
-    def _queue(self) -> SimpleQueue[Callable[[], None] | None]:
-        if self._work is None:
-            self._work = SimpleQueue()
-            Thread(target=_do_all, args=(self._work,), daemon=True, name="canary-hub-work").start()
-        return self._work
-
-
-_DONE: Future[Any] = Future()
-_DONE.set_result(None)
-
-
-def _do_all(queue: SimpleQueue[Callable[[], None] | None]) -> None:
-    while (work := queue.get()) is not None:
-        work()
-
-
-def _settle(result: Future[Value], work: Callable[[], Value]) -> None:
-    try:
-        result.set_result(work())
-    except BaseException as error:
-        result.set_exception(error)

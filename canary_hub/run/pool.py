@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -27,7 +27,7 @@ IDLE_ENTRIES = 64
 
 @dataclass(eq=False)
 class Entry:
-    """One built component. `lock` is held while it does work that must not be interleaved."""
+    """One built component."""
 
     key: Hashable
     component: Any
@@ -35,7 +35,6 @@ class Entry:
     load_seconds: float = 0.0
     users: int = 0
     last_used: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def parameters(self) -> int:

@@ -2,10 +2,9 @@
 
     <folder>/<id>/about.json     what it is, when it goes, and the hash of the key that deletes it
     <folder>/<id>/result.json    the transcript with its trace, or the comparison
-    <folder>/<id>/audio.flac     only where the visitor said so
+    <folder>/<id>/audio.flac     only where the visitor chose to share it
 
-With a repository the folder is also committed to a private data set on the Hugging Face Hub every few minutes
-(`CommitScheduler`): the disk of a Space does not outlive a restart.
+With a repository the folder is also kept in a private data set on the Hugging Face Hub (`HubCopy`).
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -35,19 +34,17 @@ from ..compare.result import to_json as comparison_to_json
 from ..errors import HubError
 from ..run.result import Result
 from ..settings import cache_folder, number
+from .hub_copy import HubCopy
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitScheduler
-
     from ..audio.waveform import Waveform
 
 VERSION = 1
-COMMIT_MINUTES = 5.0
 UNFINISHED_SECONDS = 3600.0
-"""After so long nobody works any more on what is unfinished."""
+"""What is unfinished and older than this was left by a process that was killed."""
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _ROOT = "results"
-_GONE = HubError(
+_NOT_FOUND = HubError(
     "There is no shared result under this link (any more).", "It may have expired or been deleted; ask for a new one."
 )
 
@@ -101,9 +98,13 @@ class SharedResults:
     total_bytes: int = 5000 << 20
     repo: str | None = None
     now: Callable[[], float] = time.time
-    _scheduler: CommitScheduler | None = field(default=None, init=False, repr=False)
-    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
+    _copy: HubCopy | None = field(default=None, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _copies_cleared: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.repo:
+            self._copy = HubCopy(self.repo, self.folder, f"{_ROOT}/*/*")
 
     @classmethod
     def from_env(cls) -> SharedResults | None:
@@ -142,18 +143,18 @@ class SharedResults:
             "key": hashlib.sha256(key.encode()).hexdigest(),
         }
         document = comparison_to_json([result]) if isinstance(result, Comparison) else _results().dump_json(result)
-        beside = self._unfinished / id
+        draft = self._unfinished / id
         try:
-            beside.mkdir(parents=True)
+            draft.mkdir(parents=True)
             self._root.mkdir(exist_ok=True)
             try:
-                (beside / "about.json").write_text(json.dumps(about), "utf-8")
-                (beside / "result.json").write_bytes(document.encode() if isinstance(document, str) else document)
+                (draft / "about.json").write_text(json.dumps(about), "utf-8")
+                (draft / "result.json").write_bytes(document.encode() if isinstance(document, str) else document)
                 if audio is not None:
                     import soundfile
 
-                    soundfile.write(beside / "audio.flac", audio.samples.clip(-1, 1), audio.rate, subtype="PCM_16")
-                size = _size(beside)
+                    soundfile.write(draft / "audio.flac", audio.samples.clip(-1, 1), audio.rate, subtype="PCM_16")
+                size = _size(draft)
                 if size > self.max_bytes:
                     raise HubError(
                         f"This result takes {size / 2**20:.1f} MB; it may take {self.max_bytes / 2**20:.0f} MB.",
@@ -165,9 +166,9 @@ class SharedResults:
                             "This page has no room for more shared results.",
                             f"Download it instead; room comes free as older ones expire, within {self.days:g} days.",
                         )
-                    beside.rename(self._root / id)
+                    draft.rename(self._root / id)
             except BaseException:
-                shutil.rmtree(beside, ignore_errors=True)
+                shutil.rmtree(draft, ignore_errors=True)
                 raise
         except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
             raise HubError(
@@ -194,8 +195,8 @@ class SharedResults:
     def delete(self, id: str, key: str) -> None:
         """Remove a result for good. Raises: HubError when there is none, or the key is another one."""
         _, about = self._found(id)
-        given = hashlib.sha256(key.strip().encode("utf-8", "replace")).hexdigest()
-        if not hmac.compare_digest(given, about.key):
+        digest = hashlib.sha256(key.strip().encode("utf-8", "replace")).hexdigest()
+        if not hmac.compare_digest(digest, about.key):
             raise HubError("This key does not belong to this result.", "Use the key that was shown when it was shared.")
         self._remove(id)
 
@@ -205,18 +206,18 @@ class SharedResults:
             with suppress(FileNotFoundError):
                 if left.stat().st_mtime < self.now() - UNFINISHED_SECONDS:
                     shutil.rmtree(left, ignore_errors=True)
-        gone = []
+        expired = []
         for folder in self._root.glob("*"):
             about = _about(folder / "about.json")
             if about is None or about.expires < self.now():
-                gone.append(folder.name)
-        for id in gone:
+                expired.append(folder.name)
+        for id in expired:
             try:
                 self._remove(id)
             except HubError as error:  # a copy is left: whoever shares something now has nothing to do with it
                 self._copies_cleared = False
                 logging.getLogger(__name__).warning("an expired result: %s", error)
-        return len(gone)
+        return len(expired)
 
     def keep_removing(self, every: float = 3600.0) -> None:
         """Remove what has expired now and every so many seconds, in the background, whether anybody comes or not."""
@@ -236,9 +237,8 @@ class SharedResults:
 
     def push(self) -> None:
         """Commit what is new to the data set now, instead of within minutes; nothing to do without one."""
-        self._commits()
-        if self._scheduler is not None:
-            self._scheduler.trigger().result()
+        if self._copy is not None:
+            self._copy.push()
 
     @property
     def _unfinished(self) -> Path:
@@ -251,84 +251,58 @@ class SharedResults:
 
     def _found(self, id: str) -> tuple[Path, _About]:
         if not _ID.fullmatch(id):
-            raise _GONE
+            raise _NOT_FOUND
         folder = self._root / id
-        if self.repo and not folder.exists():
-            self._fetch(id)
+        if self._copy is not None and not folder.exists():
+            self._fetch(self._copy, id)
         about = _about(folder / "about.json")
         if about is None or about.expires < self.now():
-            raise _GONE
+            raise _NOT_FOUND
         return folder, about
 
     def _remove(self, id: str) -> None:
         with self._commits():
             self._unfinished.mkdir(parents=True, exist_ok=True)
-            going = self._unfinished / secrets.token_urlsafe(16)
+            removed = self._new_folder()
             with suppress(FileNotFoundError):  # only the copy is there
-                (self._root / id).rename(going)  # whole or not at all: a half one would never be found again
-            shutil.rmtree(going, ignore_errors=True)
-            if self.repo:
-                from huggingface_hub import HfApi
-                from huggingface_hub.errors import EntryNotFoundError
-
+                (self._root / id).rename(removed)  # whole or not at all: a half one would never be found again
+            shutil.rmtree(removed, ignore_errors=True)
+            if self._copy is not None:
                 try:
-                    HfApi().delete_folder(f"{_ROOT}/{id}", self.repo, repo_type="dataset")
-                except EntryNotFoundError:
-                    pass  # it was never committed
+                    self._copy.delete(f"{_ROOT}/{id}")
                 except Exception as error:
                     raise HubError(
                         "The result was removed here, but not yet from the data set that keeps a copy.",
                         "Try again in a few minutes.",
                     ) from error
 
-    def _fetch(self, id: str) -> None:
-        """A result that an earlier start of this page has saved."""
+    def _fetch(self, copy: HubCopy, id: str) -> None:
+        """Take a result that an earlier start of this page has saved from the data set."""
         try:
-            with self._copies(f"{_ROOT}/{id}/*") as beside, self._commits():
-                if (beside / _ROOT / id).exists() and not (self._root / id).exists():
+            with copy.fetched(f"{_ROOT}/{id}/*", self._new_folder()) as fetched, self._commits():
+                if (fetched / _ROOT / id).exists() and not (self._root / id).exists():
                     self._root.mkdir(parents=True, exist_ok=True)
-                    (beside / _ROOT / id).rename(self._root / id)
+                    (fetched / _ROOT / id).rename(self._root / id)
         except Exception as error:
             raise HubError("Shared results cannot be reached at the moment.", "Try again in a few minutes.") from error
 
     def _remove_expired_copies(self) -> None:
         """Remove from the data set what has expired while no page ran."""
-        if not self.repo:
+        if self._copy is None:
             return
-        with self._copies(f"{_ROOT}/*/about.json") as beside:
-            for path in beside.glob(f"{_ROOT}/*/about.json"):
+        with self._copy.fetched(f"{_ROOT}/*/about.json", self._new_folder()) as fetched:
+            for path in fetched.glob(f"{_ROOT}/*/about.json"):
                 about = _about(path)
                 if about is None or about.expires < self.now():
                     self._remove(path.parent.name)
 
-    @contextmanager
-    def _copies(self, pattern: str) -> Iterator[Path]:
-        """A folder with those files of the data set, for the block alone: what a kill leaves is not taken for whole."""
-        from huggingface_hub import snapshot_download
-
-        beside = self._unfinished / secrets.token_urlsafe(16)
-        try:
-            snapshot_download(str(self.repo), repo_type="dataset", allow_patterns=pattern, local_dir=beside)
-            yield beside
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-
-    def _commits(self) -> threading.Lock | threading.RLock:
+    def _commits(self) -> threading.Lock:
         """Held while files change, so that no half a result is committed."""
-        with self._lock:
-            if self.repo and self._scheduler is None:
-                from huggingface_hub import CommitScheduler
+        return self._lock if self._copy is None else self._copy.scheduler.lock
 
-                self._root.mkdir(parents=True, exist_ok=True)
-                self._scheduler = CommitScheduler(
-                    repo_id=self.repo,
-                    repo_type="dataset",
-                    private=True,
-                    folder_path=self.folder,
-                    every=COMMIT_MINUTES,
-                    allow_patterns=f"{_ROOT}/*/*",
-                )
-        return self._scheduler.lock if self._scheduler is not None else self._lock
+    def _new_folder(self) -> Path:
+        """The path of a folder for one piece of work, in which a half result is not taken for a whole one."""
+        return self._unfinished / secrets.token_urlsafe(16)
 
 
 def _about(path: Path) -> _About | None:

@@ -73,7 +73,9 @@ def launch_settings() -> dict[str, Any]:
     from .server.guard import Guard
     from .server.preview import OwnPreview
     from .widgets.looks import CSS, HEAD, theme
+    from .widgets.templates import render
 
+    preview = Middleware(OwnPreview, tags=render("page/preview.html"))
     return {
         "theme": theme(),
         "css": CSS,
@@ -84,5 +86,8 @@ def launch_settings() -> dict[str, Any]:
         "ssr_mode": False,
         "state_session_capacity": SESSIONS,
         "max_file_size": Limits.from_env().max_bytes,
-        "app_kwargs": {"routes": routes(), "middleware": [Guard.from_env(), Middleware(OwnPreview)]},
+        "app_kwargs": {
+            "routes": routes(),
+            "middleware": [Guard.from_env(), preview],
+        },
     }

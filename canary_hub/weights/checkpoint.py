@@ -33,6 +33,7 @@ class Checkpoint:
     def __init__(self, ref: WeightsRef, resolvers: Iterable[Resolver] = ()) -> None:
         self.ref = ref
         self._resolvers = tuple(resolvers)
+        self._configs: dict[Path, dict[str, Any]] = {}
 
     def with_files(self, files: tuple[str, ...]) -> Checkpoint:
         """The same repository or folder, asked for other files, looked up in the same places."""
@@ -81,13 +82,16 @@ class Checkpoint:
             return False
         return all(self._cached(name) is not None for name in weight_map(index).values())
 
-    @cached_property
+    @property
     def config(self) -> dict[str, Any]:
-        """config.json as a dict: local, cached, the copy a plugin ships, or else fetched.
+        """config.json as a dict: local, cached, the copy a plugin ships, or else fetched. Each file is read once.
 
         Raises: WeightsError when it is missing or not JSON.
         """
-        return read_json(self._file("config.json", shipped=self.ref.config))
+        path = self._file("config.json", shipped=self.ref.config)  # a download replaces the copy that was shipped
+        if path not in self._configs:
+            self._configs[path] = read_json(path)
+        return self._configs[path]
 
     def file(self, name: str) -> Path:
         """The path of one file, fetched when it has to be.

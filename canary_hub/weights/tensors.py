@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WeightsError
+from ..stages import Tensors
 
 if TYPE_CHECKING:
     import torch
@@ -27,37 +28,42 @@ MAX_NAMES = 6  # how many tensor names an error lists before it counts the rest
 
 
 class TensorFiles(Mapping[str, tuple[int, ...]]):
-    """The tensors of a folder's safetensors file or shards: name -> shape, and each as a mapped tensor.
+    """The tensors of a safetensors file or of shards: name -> shape, and each as a mapped tensor.
 
-    Opening reads the headers alone. Raises: WeightsError when there is no safetensors file, a shard
-    is missing, a header is broken, or there are only pickles.
+    Opening reads the headers alone.
+
+    files: the names in each file.
+
+    Args:
+        where: a file, an index of shards, or a folder with model.safetensors or model.safetensors.index.json.
+        framework: "np" reads headers without torch, also of files that are larger than what may be mapped.
+
+    Raises: WeightsError when there is no safetensors file, a shard is missing, a header is broken, or there are only
+        pickles.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, where: Path, framework: str = "pt") -> None:
         from safetensors import SafetensorError, safe_open
 
-        self.folder = folder
-        index = folder / "model.safetensors.index.json"
-        if index.is_file():
-            listed = weight_map(index)
-            names = sorted(set(listed.values()))
-        else:
-            listed = {}
-            names = ["model.safetensors"]
+        index = where / "model.safetensors.index.json" if where.is_dir() else where
+        self.folder = index.parent
+        listed = weight_map(index) if index.name.endswith(".index.json") and index.is_file() else {}
+        single = "model.safetensors" if where.is_dir() else where.name
         self._where: dict[str, Any] = {}
-        for name in names:
-            path = folder / name
+        self.files: dict[Path, list[str]] = {}
+        for name in sorted(set(listed.values())) or [single]:
+            path = self.folder / name
             if not path.is_file():
                 raise WeightsError(*self._nothing_there(name))
             try:
-                shard = safe_open(str(path), framework="pt")
+                shard = safe_open(str(path), framework=framework)
             except (SafetensorError, OSError) as error:
                 raise WeightsError(
                     f"{str(path)!r} is not a readable safetensors file: {error}.",
-                    "It is truncated or damaged: delete it and fetch it again.",
+                    "It is truncated or damaged, or of another format: fetch it again.",
                 ) from error
-            names_in_shard: list[str] = shard.keys()  # type: ignore[no-untyped-call, unused-ignore]
-            self._where.update(dict.fromkeys(names_in_shard, shard))
+            self.files[path] = shard.keys()  # type: ignore[no-untyped-call, unused-ignore]
+            self._where.update(dict.fromkeys(self.files[path], shard))
         if gone := sorted(set(listed) - set(self._where)):
             raise WeightsError(f"The shards lack {_some(gone)}, which {index.name} lists.", "Fetch it again.")
 
@@ -94,7 +100,7 @@ class TensorFiles(Mapping[str, tuple[int, ...]]):
         return tensor
 
 
-def check_names(files: TensorFiles, expected: Mapping[str, tuple[int, ...]], unused: Iterable[str] = ()) -> None:
+def check_names(files: Tensors, expected: Mapping[str, tuple[int, ...]], unused: Iterable[str] = ()) -> None:
     """Every tensor of the file is expected or known as unused, none is missing, every shape and dtype is right.
 
     Raises: WeightsError naming what is missing, unexpected, wrongly shaped or of another dtype, all at once.

@@ -30,7 +30,7 @@ from canary_hub.specs import StackSpec
 from canary_hub.ui.compare.forms import LaneForm
 from canary_hub.ui.registry import registry_tab
 from canary_hub.ui.widgets.picker import Picker, component_pickers, prompt_fields, stack_picker
-from canary_hub.ui.widgets.runs import Choice, transcribe
+from canary_hub.ui.widgets.runs import transcribe
 
 RATE = 16_000
 WINDOW = 4.0
@@ -212,7 +212,8 @@ def test_a_lane_with_a_broken_one_fails_alone(cutting: Hub, wave: Waveform) -> N
 
 
 def test_transcripts_of_another_one_are_never_taken_for_the_same(cutting: Hub) -> None:
-    known = [identity(cutting, cutting.stack("nano", segmenter=id), "float32", None) for id in (None, "test/first")]
+    stacks = [cutting.assemble(cutting.stack("nano", segmenter=id)) for id in (None, "test/first")]
+    known = [identity(cutting, stack, "float32", None) for stack in stacks]
     assert [one["segmenter"] for one in known] == ["canary/energy", "test/first"]
     assert known[0]["code"] != known[1]["code"]
 
@@ -263,10 +264,10 @@ def test_the_page_offers_a_choice_where_there_is_one(cutting: Hub, hub: Hub) -> 
 
 def test_the_page_runs_it_and_tells_its_faults(cutting: Hub, file: Path) -> None:
     few = {"llm.max_new_tokens": 1}
-    *_, done = transcribe(cutting, Choice("nano", options=few, segmenter="test/first"), str(file))
+    *_, done = transcribe(cutting, Lane("nano", options=few, segmenter="test/first"), str(file))
     assert done.state == "done", done.message
     assert [segment.start for _, segment in sorted(done.segments.items())] == [0.0, 6.0]
-    *_, failed = transcribe(cutting, Choice("nano", segmenter="test/raises"), str(file))
+    *_, failed = transcribe(cutting, Lane("nano", segmenter="test/raises"), str(file))
     assert failed.state == "failed"
     assert "test/raises failed while looking for a pause" in failed.message
 

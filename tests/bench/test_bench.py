@@ -197,12 +197,3 @@ def test_what_a_run_raises_is_told(small_hub, tmp_path):
     (tmp_path / "plugins" / "small.py").unlink()
     with pytest.raises(HubError, match="small"):  # the new process does not find the plugin
         bench(small_hub, "small", runs=1)
-
-
-@pytest.mark.parametrize(("arguments", "said"), [(["--serve", "--llm", "x/y"], "--llm"), (["--lane", "a"], "--lane")])
-def test_options_of_the_other_kind_are_refused(arguments, said):
-    from canary_hub.cli import main
-
-    result = CliRunner().invoke(main, ["bench", *arguments])
-    assert result.exit_code == 2
-    assert said in result.output

@@ -43,7 +43,7 @@ from canary_hub.compare import (
     to_markdown,
 )
 from canary_hub.compare.distances import Distances
-from canary_hub.compare.scoring import Piece
+from canary_hub.compare.scoring import Diff
 from canary_hub.errors import AudioError
 from canary_hub.lanes import parse_lane
 from canary_hub.pipeline import Stack
@@ -136,8 +136,8 @@ def test_error_rates_are_jiwers_and_differences_are_told(three: Comparison) -> N
     assert lane.errors["raw"].wer == jiwer.wer("three dogs", lane.text) == 0.5
     assert lane.errors["raw"].cer == jiwer.cer("three dogs", lane.text)
     assert lane.errors["whisper"].wer == 0.5  # "3 dogs"
-    assert lane.against_reference == (Piece("equal", ("3",), ("3",)), Piece("delete", ("dogs",), ()))
-    assert lane.against_first == (Piece("equal", ("three",), ("three",)),)
+    assert lane.against_reference == (Diff("equal", ("3",), ("3",)), Diff("delete", ("dogs",), ()))
+    assert lane.against_first == (Diff("equal", ("three",), ("three",)),)
     assert three.lanes[0].against_first is None
     assert differing_words(lane.against_reference) == ['- "dogs"']
 
@@ -256,18 +256,15 @@ def test_long_audio_goes_through_batch_by_batch_and_is_not_kept(fresh: Hub, in_t
     assert len(outputs) == 2
     assert len(found.lanes[0].segments) > 8
     for text, lane in zip(texts, found.lanes, strict=True):
-        assert lane.text == parse_lane(text).load(fresh).transcribe(wave).text
+        assert lane.text == fresh.load(parse_lane(text)).transcribe(wave).text
     assert found.lanes[1].distances["projector"].max_abs == 0
     assert not any(thread.name.startswith("lane") for thread in threading.enumerate())
 
 
-def test_other_cuts_are_not_compared(hub: Hub, monkeypatch) -> None:
+def test_other_cuts_are_not_compared(hub: Hub) -> None:
     wave = Waveform(spoken("one", "two", "three", "four", "five"), 16000, "digits")
     assert 1.5 < wave.seconds < 8
-    lane = parse_lane("nano dtype=bfloat16")
-    cut = replace(hub.stack("nano"), window_seconds=1.5)
-    monkeypatch.setattr(type(lane), "spec", lambda self, hub: cut if self.dtype else hub.stack("nano"))
-    *_, found = compare(hub, [parse_lane("nano"), lane], wave)
+    *_, found = compare(hub, [parse_lane("nano"), parse_lane("nano dtype=bfloat16 window=1.5")], wave)
     assert len(found.lanes[1].segments) > 1
     assert "cut into other segments" in found.lanes[1].distances["encoder"].reason
 
@@ -311,7 +308,7 @@ def test_closing_stops_every_lane(fresh: Hub, in_turn: bool, texts: list[str], m
         lock = threading.Lock()
         return generate
 
-    stacks = [lane.load(fresh) for lane in lanes(*texts)]
+    stacks = [fresh.load(lane) for lane in lanes(*texts)]
     for llm in {stack.component(Stage.LLM) for stack in stacks}:
         monkeypatch.setattr(llm, "generate", endless(llm.generate))
     for stack in stacks:
@@ -438,15 +435,15 @@ def test_markdown_shows_texts_as_they_are(three: Comparison) -> None:
     assert isinstance(first, LaneResult)
     odd = replace(first, lane="nano |x", segments=(replace(first.segments[0], text=nasty),))
     failed = FailedLane("nano <y>", "no | such\nthing")
-    odd_pieces = replace(three.lanes[1], against_first=(Piece("substitute", ("a|b", "<i>"), ("c", "*d*")),))
+    odd_pieces = replace(three.lanes[1], against_first=(Diff("substitute", ("a|b", "<i>"), ("c", "*d*")),))
     found = replace(three, lanes=(odd, odd_pieces, failed))
     head, *rows = cells(to_markdown([found]))
     assert head == ["", "1: nano |x", f"2: {LIVE}", "3: nano <y>"]
     by_name = {row[0]: row[1:] for row in rows}
     assert by_name["transcript"] == [nasty, "three", "failed: no | such\nthing"]
-    assert by_name["WER"] == ["50.00%", "50.00%", "-"]
-    assert by_name["encoder, s"][1] == f"{three.lanes[1].stages['encoder'].seconds:.3f}, shared"
-    assert by_name["encoder output: max, cosine distance"] == ["-", "0", "-"]
+    assert by_name["WER, normalised"] == ["50.0%, 1 of 2", "50.0%, 1 of 2", "-"]
+    assert by_name["Encoder"][1] == by_name["Encoder"][0] + ", shared"
+    assert by_name["Encoder output"] == ["-", "the same", "-"]
     assert len({len(row) for row in rows}) == 1
     text = to_markdown([found])
     assert '"a\\|b &lt;i&gt;" -&gt; "c \\*d\\*"' in text
@@ -454,7 +451,7 @@ def test_markdown_shows_texts_as_they_are(three: Comparison) -> None:
 
 
 def test_many_differences_are_cut_short() -> None:
-    pieces = [Piece("insert", (), (str(i),)) for i in range(30)] + [Piece("equal", ("x",), ("x",))]
+    pieces = [Diff("insert", (), (str(i),)) for i in range(30)] + [Diff("equal", ("x",), ("x",))]
     assert differing_words(pieces, 2) == ['+ "0"', '+ "1"', "and 28 more"]
     assert len(differing_words(pieces, 30)) == 30
 

@@ -8,7 +8,7 @@ import jiwer
 import pytest
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from canary_hub.compare.scoring import Edits, Errors, Piece, errors, normalised, word_diff
+from canary_hub.compare.scoring import Diff, Edits, Errors, errors, normalised, word_diff
 
 WORDS = [
     *("the", "colour", "of", "twenty-three", "Mr.", "Smith's", "cats", "isn't", "", "grey,", "$5.20", "um"),
@@ -68,15 +68,15 @@ def test_empty_references() -> None:
 def test_diff_of_a_pair_made_by_hand() -> None:
     pieces = word_diff("The cat sat on the old mat.", "So the cat sits on the mat")
     assert pieces == [
-        Piece("insert", (), ("so",)),
-        Piece("equal", ("the", "cat"), ("the", "cat")),
-        Piece("substitute", ("sat",), ("sits",)),
-        Piece("equal", ("on", "the"), ("on", "the")),
-        Piece("delete", ("old",), ()),
-        Piece("equal", ("mat",), ("mat",)),
+        Diff("insert", (), ("so",)),
+        Diff("equal", ("the", "cat"), ("the", "cat")),
+        Diff("substitute", ("sat",), ("sits",)),
+        Diff("equal", ("on", "the"), ("on", "the")),
+        Diff("delete", ("old",), ()),
+        Diff("equal", ("mat",), ("mat",)),
     ]
     assert word_diff("", "") == []
-    assert word_diff("Yes", "yes", "raw") == [Piece("substitute", ("Yes",), ("yes",))]
+    assert word_diff("Yes", "yes", "raw") == [Diff("substitute", ("Yes",), ("yes",))]
 
 
 def test_diff_holds_every_word_and_as_many_errors() -> None:

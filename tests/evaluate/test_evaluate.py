@@ -29,7 +29,7 @@ from canary_hub.errors import HubError, OptionError
 from canary_hub.evaluate import open_manifest
 from canary_hub.evaluate.bootstrap import difference, interval
 from canary_hub.evaluate.identity import identity
-from canary_hub.evaluate.results import ResultsFile, Row
+from canary_hub.evaluate.results import ResultsFile, UtteranceResult
 from canary_hub.evaluate.utterance import Utterance
 from canary_hub.lanes import Lane, parse_lane
 from canary_hub.specs import Stage, WeightsRef
@@ -121,14 +121,14 @@ def test_a_torn_last_line_is_survived_wherever_it_is_torn(tmp_path: Path) -> Non
     path = tmp_path / "nano-00000000.jsonl"
     with ResultsFile(path, {"stack": "nano"}) as results:
         for index in range(2):
-            results.append([Row(index, f"{index}.wav", "één", "een", 1.0, 0.5)])
+            results.append([UtteranceResult(index, f"{index}.wav", "één", "een", 1.0, 0.5)])
     content = path.read_bytes()
     for size in range(len(content)):
         path.write_bytes(content[:size])
         with ResultsFile(path, {"stack": "nano"}) as results:
             kept = list(results.rows)
             assert kept == list(range(max(0, content[:size].count(b"\n") - 1)))
-            results.append([Row(i, f"{i}.wav", "één", "een", 1.0, 0.5) for i in range(2) if i not in kept])
+            results.append([UtteranceResult(i, f"{i}.wav", "één", "een", 1.0, 0.5) for i in range(2) if i not in kept])
         assert path.read_bytes() == content
 
 
@@ -297,7 +297,7 @@ def test_weights_count_with_their_content_and_not_with_the_folders_name(few: Pat
 
     def known(canary: Path, base: Path) -> str:
         stack = hub.stack("nano", weights={"canary": canary, "canary-llm": base})
-        return json.dumps(identity(hub, stack, "float32", None))
+        return json.dumps(identity(hub, hub.assemble(stack), "float32", None))
 
     assert known(one, old) == known(one, old)
     assert len({known(canary, base) for canary in (one, two) for base in (old, new)}) == 4
@@ -523,7 +523,7 @@ def test_a_lane_is_read_back_from_what_it_prints(text: str) -> None:
 def test_a_lane_loads_what_it_says(hub) -> None:
     lane = parse_lane("nano llm=canary/qwen3-peft llm.max_new_tokens=7 dtype=bfloat16 window=5")
     assert lane == Lane("nano", {Stage.LLM: "canary/qwen3-peft"}, {"llm.max_new_tokens": "7"}, {}, "bfloat16", 5.0)
-    with lane.load(hub) as stack:
+    with hub.load(lane) as stack:
         assert stack.spec.components[Stage.LLM] == "canary/qwen3-peft"
         assert stack.options[Stage.LLM].max_new_tokens == 7
         assert stack.spec.window_seconds == 5.0

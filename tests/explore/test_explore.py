@@ -6,6 +6,7 @@ import json
 import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ORACLE, ROOT, SHARED
@@ -428,6 +429,25 @@ def test_an_llm_of_another_kind_shows_what_it_can(tmp_path: Path) -> None:
             refused.explore(own, spec)
     for shown in (found, written):
         assert sections(shown)
+
+
+def test_an_answer_that_repeats_itself_is_ended_by_the_runs_own_guard(tmp_path: Path) -> None:
+    step = "yield Step((id,), (-0.5,), torch.eye(4)[id][None])"
+    stops = "\n            written.append(id)\n            if stop(0, written):\n                return"
+    stuck = OTHER_LLM.replace("for id in (2, 1, 0):", "written = []\n        for id in [1] * 400:")
+    stuck = stuck.replace(step, step + stops)
+    (tmp_path / "other.py").write_text(stuck)
+    own = Hub(tmp_path)
+    found = generation.explore(own, own.stack("nano", components={Stage.LLM: "other/countdown"}), audio=SHORT)
+    (run,) = found.runs
+    assert (run.ended, run.tokens) == ("repetition", found.repeated_tokens)
+    assert len(found.ms) == len(found.written) < run.tokens
+    assert sections(found)
+
+
+def test_a_silent_clip_is_not_written_down(hub: Hub) -> None:
+    with pytest.raises(HubError, match="gives nothing to write: silence"):
+        generation.explore(hub, "nano", audio=(16000, np.zeros(16000, np.float32)), device="cpu")
 
 
 def test_a_configuration_elsewhere_is_not_fetched(hub: Hub) -> None:

@@ -22,6 +22,7 @@ from api_server import served
 from canary_hub import Hub
 from canary_hub.audio.waveform import printable
 from canary_hub.errors import HubError
+from canary_hub.lanes import Lane
 from canary_hub.pipeline import Stack
 from canary_hub.ui.widgets import html as results
 from canary_hub.ui.widgets import runs
@@ -121,7 +122,7 @@ def test_python_and_page(cases: list[Case], stack: Stack, hub: Hub, whole: bool,
         except HubError as error:
             message, hint = error.message, error.hint
         problem = wrong(case, message, hint)
-        *_, moment = runs.transcribe(hub, runs.Choice("nano"), str(case.path))
+        *_, moment = runs.transcribe(hub, Lane("nano"), str(case.path))
         shown = results.status(moment)
         if (moment.state == "failed") is not (message is not None):
             problem = f"the page says {moment.state}: {moment.message}, Python {message}"

@@ -630,16 +630,16 @@ def broken_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 @pytest.mark.usefixtures("warm")
 def test_every_face_names_the_component_and_goes_on(broken_hub: Hub, tally: Tally) -> None:
     from canary_hub.compare import FailedLane, compare
-    from canary_hub.lanes import parse_lane
+    from canary_hub.lanes import Lane, parse_lane
     from canary_hub.specs import Stage
-    from canary_hub.ui.widgets.runs import Choice, transcribe
+    from canary_hub.ui.widgets.runs import transcribe
 
     broken_hub.load("nano").close()
     broken_hub.patience.seconds = 60.0  # a slow machine's first run is not to be given up
     broken_hub.load("nano").transcribe(CLIPS[0])
     for kind, words in FAULTS.items():
         broken_hub.patience.seconds = 1.0 if kind.startswith("late") else 60.0
-        choice = Choice("nano", {Stage.ENCODER: f"broken/{kind}"})
+        choice = Lane("nano", {Stage.ENCODER: f"broken/{kind}"})
         *_, last = transcribe(broken_hub, choice, str(CLIPS[0]))  # the page, and what the APIs answer
         assert last.state == "failed"
         assert words in last.message, last.message
@@ -648,7 +648,7 @@ def test_every_face_names_the_component_and_goes_on(broken_hub: Hub, tally: Tall
             *_, again = transcribe(broken_hub, choice, str(CLIPS[0]))
             assert "still busy with a run that was given up" in again.message
         broken_hub.patience.seconds = 60.0
-        *_, good = transcribe(broken_hub, Choice("nano"), str(CLIPS[0]))
+        *_, good = transcribe(broken_hub, Lane("nano"), str(CLIPS[0]))
         assert good.text == "one"
         tally("plugin faults survived", 1)
     lanes = [parse_lane("nano"), parse_lane("nano encoder=broken/forward")]

@@ -135,7 +135,7 @@ def planted(folder: Path, audio: Path, **weights: Path) -> Path:
     """An interrupted run's file for one segment of `audio`, with a text that no run would write."""
     (folder / "out").mkdir()
     hub = Hub(folder)
-    head = identity(hub, hub.stack("nano", weights=weights), "float32", None)
+    head = identity(hub, hub.assemble(hub.stack("nano", weights=weights)), "float32", None)
     partial = Partial(audio, folder / "out" / "talk.txt", head, resume=False)
     for i, span in enumerate(hub.load("nano").split(load_audio(audio))):
         partial.add(i, SegmentResult(span.start, span.end, "planted"))

@@ -25,11 +25,13 @@ from zerogpu_server import ZeroGpuServer
 
 from canary_hub.audio.waveform import Waveform
 from canary_hub.errors import HubError, OptionError
+from canary_hub.hub import Hub
+from canary_hub.lanes import Lane
 from canary_hub.space import stage
 from canary_hub.specs import Stage
 from canary_hub.ui.server.queue import MODEL, QueueLimits, queued
 from canary_hub.ui.widgets import runs, zerogpu
-from canary_hub.ui.widgets.runs import Choice, transcribe
+from canary_hub.ui.widgets.runs import transcribe
 
 DIGITS = Path(__file__).parents[1] / "digits"
 SPEECH = ORACLE / "audio" / "speech.wav"
@@ -175,7 +177,7 @@ def test_a_run_of_the_openai_api_belongs_to_who_asked(zerogpu_space):
 def test_gpu_seconds_follow_the_length_of_the_audio():
     def asked(seconds: float, details: bool = False) -> float:
         wave = Waveform(np.zeros(int(seconds * 100), np.float32), 100, "a")
-        return runs._gpu_seconds(Choice("nano"), wave, "a.wav", 0.0, details)
+        return runs._gpu_seconds(Lane("nano"), wave, "a.wav", 0.0, details)
 
     assert asked(10) < asked(100) < asked(600) <= 60
     assert asked(100) < asked(100, details=True)
@@ -183,8 +185,8 @@ def test_gpu_seconds_follow_the_length_of_the_audio():
 
 def test_everything_a_run_shows_pickles(hub, tiny_spec, monkeypatch):
     short = tiny_spec.override(options={Stage.LLM: {"max_new_tokens": 3}})
-    monkeypatch.setattr(Choice, "spec", lambda self, hub: short)
-    moments = list(transcribe(hub, Choice("tiny"), str(ORACLE / "audio" / "frames2.wav"), details=True))
+    monkeypatch.setattr(Hub, "stack", lambda *given, **more: short)
+    moments = list(transcribe(hub, Lane("tiny"), str(ORACLE / "audio" / "frames2.wav"), details=True))
     assert moments[-1].state == "done"
     assert moments[-1].result.trace is not None
     assert pickle.loads(pickle.dumps(moments)) == moments

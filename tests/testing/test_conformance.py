@@ -13,12 +13,14 @@ from canary_hub import Hub
 from canary_hub.cli import main
 from canary_hub.cli.new_plugin import plugin_files
 from canary_hub.specs import Stage
-from canary_hub.testing import (
+from canary_hub.testing import (  # noqa: F401
     EncoderConformance,
     LLMConformance,
     PreprocessorConformance,
     ProjectorConformance,
     PromptTemplateConformance,
+    hub,
+    tmp_plugin,
 )
 
 SPEECH = ORACLE / "audio" / "slice1p3.wav"
@@ -157,14 +159,14 @@ def test_weights_that_the_test_forgot_are_named(tmp_path: Path) -> None:
         Case().subject_in(tmp_path)
 
 
-def test_the_hub_of_the_kit_runs_the_fakes_and_nothing_else(hub: Hub) -> None:
+def test_the_hub_of_the_kit_runs_the_fakes_and_nothing_else(hub: Hub) -> None:  # noqa: F811
     assert {record.name for record in hub.records if record.ok} == {"canary_qwen", "nano", "fakes"}
     with hub.load("fake", device="cpu") as stack:
         heard = [stack.transcribe(SPEECH, question=words).text for words in ("What?", "What?", "Who was it?")]
     assert heard[0] == heard[1] != heard[2]
 
 
-def test_tmp_plugin_gives_a_hub(tmp_plugin: Callable[[str], Hub]) -> None:
+def test_tmp_plugin_gives_a_hub(tmp_plugin: Callable[[str], Hub]) -> None:  # noqa: F811
     made = tmp_plugin(plugin_files("tiny", Stage.ENCODER)["src/canary_hub_tiny/plugin.py"])
     with made.load("fake", components={Stage.ENCODER: "tiny/encoder"}, device="cpu") as stack:
         assert stack.transcribe(SPEECH).segments[0].tokens > 0

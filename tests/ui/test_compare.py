@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from canary_hub.compare import Comparison, Distance, FailedLane, LaneResult, LaneStage, to_json
+from canary_hub.compare import Comparison, Distance, FailedLane, LaneResult, LaneStage, first_difference, to_json
 from canary_hub.compare.scoring import NORMALISERS, errors, word_diff
 from canary_hub.errors import HubError, OptionError, UnknownNameError
 from canary_hub.lanes import Lane, parse_lane
@@ -18,11 +18,11 @@ from canary_hub.ui.compare import forms as compare_forms
 from canary_hub.ui.compare import html as compare_results
 from canary_hub.ui.compare import runs as compare_runs
 from canary_hub.ui.compare import tab as compare_tab
-from canary_hub.ui.compare import tables as compare_tables
 from canary_hub.ui.compare.forms import PRESETS, LaneForm, known_options, numbered, preset, visitors_lane
 from canary_hub.ui.compare.runs import CompareMoment, opened, run_lanes
-from canary_hub.ui.transcribe.details import side_by_side
 from canary_hub.ui.transcribe.tab import EXAMPLE
+from canary_hub.ui.widgets.details import side_by_side
+from canary_hub.ui.widgets.templates import render
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 
@@ -132,7 +132,7 @@ def test_what_is_typed_overrules_what_is_picked(hub, typed, line):
     assert lane == parse_lane(line)
     shown = LaneForm.of(hub, lane)
     assert "=" not in shown.typed.replace("seed=", "")
-    assert shown.lane(hub).spec(hub) == lane.spec(hub)
+    assert hub.stack(shown.lane(hub)) == hub.stack(lane)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_presets_are_lanes_that_fit(hub, name):
     lines = [str(form.lane(hub)) for form in forms]
     assert 2 <= len(set(lines)) == len(lines) <= 4
     for form in forms:
-        assert not hub.check(form.lane(hub).spec(hub)).problems
+        assert not hub.check(form.lane(hub)).problems
 
 
 def test_a_preset_starts_from_the_stack_of_lane_1(hub):
@@ -231,14 +231,14 @@ def test_a_stopped_run_keeps_its_texts_and_says_so(hub, monkeypatch):
 
 def test_differences_are_marked_in_words_and_signs():
     pieces = word_diff("the cat that sat on the mat", "a cat sat on the mat now", "raw")
-    html = compare_results.marked(pieces)
+    html = render("compare/differences.html", pieces=pieces)
     assert html == (
         '<span class="ch-substituted"><del>the</del> <ins>a</ins></span> cat <del>that</del> sat on the mat '
         "<ins>now</ins>"
     )
     assert compare_results.tally(pieces) == "3 differences: 1 substituted, 1 inserted, 1 deleted."
     assert compare_results.tally(word_diff("a b", "a b", "raw")) == "The same words."
-    assert compare_results.marked(word_diff("a", "<b>", "raw")).count("<b>") == 0
+    assert "<b>" not in render("compare/differences.html", pieces=word_diff("a", "<b>", "raw"))
 
 
 def test_transcripts_are_told_against_lane_1_or_the_reference(comparison):
@@ -260,7 +260,7 @@ def test_where_lane_1_failed_the_others_still_show_their_text(comparison):
 
 
 def test_the_table_marks_what_was_shared_and_what_was_swapped(comparison):
-    rows = Page(compare_tables.measures(comparison)).rows
+    rows = Page(compare_results.measures(comparison)).rows
     shared = [name for name, cells in rows.items() if any("shared" in cell for cell in cells)]
     assert shared == ["Encoder"]
     assert rows["Encoder"] == ["20 ms", "20 ms shared", "-"]
@@ -274,13 +274,13 @@ def test_the_table_marks_what_was_shared_and_what_was_swapped(comparison):
 def test_the_first_difference_may_be_the_text_or_not_known(comparison):
     second = comparison.lanes[1]
     same = {stage: Distance(0.0, 0.0) for stage in second.distances}
-    assert compare_tables.first_difference(replace(second, distances=same)) == "Text"
+    assert first_difference(replace(second, distances=same)) == "Text"
     equal = replace(second, distances=same, against_first=tuple(word_diff("a", "a", "raw")))
-    assert compare_tables.first_difference(equal) == "none seen"
+    assert first_difference(equal) == "none seen"
     unknown = {stage: Distance(reason="lane 1 failed") for stage in second.distances}
-    assert compare_tables.first_difference(replace(second, distances=unknown)) == ""
+    assert first_difference(replace(second, distances=unknown)) == ""
     shape = {**same, "prompt-template": second.distances["prompt-template"]}
-    assert compare_tables.first_difference(replace(second, distances=shape)) == "inputs_embeds"
+    assert first_difference(replace(second, distances=shape)) == "inputs_embeds"
 
 
 def trace(start: float = 0.0) -> Trace:
@@ -333,7 +333,7 @@ def test_nothing_in_a_saved_file_becomes_markup(comparison, tmp_path):
     moment = opened(str(saved), EVIL)
     assert moment.state == "done", moment.message
     (found,) = moment.comparisons
-    html = compare_results.status(moment) + compare_tables.measures(found)
+    html = compare_results.status(moment) + compare_results.measures(found)
     html += compare_results.transcripts(found) + compare_results.transcripts(found, compare_results.REFERENCE)
     html += side_by_side([("Lane 1", found.lanes[0].trace)])
     assert found.lanes[0].lane == EVIL
@@ -359,7 +359,7 @@ def test_a_file_too_large_to_draw_is_refused(tmp_path):
 
 def test_of_several_comparisons_the_one_that_is_shown_is_shared(comparison):
     other = replace(comparison, file="other.wav")
-    shown = compare_tab.Shown("a.wav", CompareMoment("done", comparisons=(comparison, other)))
+    shown = compare_tab.LastComparison("a.wav", CompareMoment("done", comparisons=(comparison, other)))
     assert compare_tab._to_share(shown) == (comparison, "a.wav")
     assert compare_tab._to_share(shown._replace(which=1)) == (other, "a.wav")
 

@@ -19,7 +19,7 @@ from canary_hub.run.result import (
     Trace,
     WordTrace,
 )
-from canary_hub.ui.transcribe.details import details
+from canary_hub.ui.widgets.details import details
 
 EVIL = "<script>alert(1)</script>\"'&"
 

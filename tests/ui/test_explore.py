@@ -14,10 +14,11 @@ from canary_hub.explore import EXPLORATIONS, explore
 from canary_hub.explore.report import Chart, Section, Series, Table, sections
 from canary_hub.ui.explore import html as explore_sections
 from canary_hub.ui.explore import runs as explore_runs
-from canary_hub.ui.explore.charts import draw, ticks
-from canary_hub.ui.explore.glossary import SPECIAL, Words
+from canary_hub.ui.explore.charts import drawn, ticks
+from canary_hub.ui.explore.glossary import SPECIAL, Explained, Words
 from canary_hub.ui.explore.html import shown
 from canary_hub.ui.explore.runs import Key, computes, run_exploration
+from canary_hub.ui.widgets.templates import ENVIRONMENT, render
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 
@@ -178,6 +179,10 @@ def test_long_tables_are_folded_and_short_ones_are_not(structure, monkeypatch):
 # --- charts
 
 
+def draw(chart: Chart) -> str:
+    return render("explore/chart.html", chart=drawn(chart))
+
+
 def test_bars_are_as_long_as_their_numbers():
     chart = Chart("a", "Sizes", "bar", "", "GiB", (Series("s", ("one", "two", "none"), (1.0, 4.0, 0.0)),))
     page = Page(draw(chart))
@@ -246,9 +251,16 @@ def test_ticks_are_round_and_enclose(low, high, expected):
 # --- words
 
 
+def spelled(pieces: list[Explained]) -> str:
+    return ENVIRONMENT.from_string('{% from "explore/macros.html" import words %}{{ words(pieces) }}').render(
+        pieces=pieces
+    )
+
+
 def test_a_word_is_explained_once_and_the_longest_match_wins():
     words = Words("lora", "tip")
-    page = Page(words("Audio embeddings and embeddings; the rank, and the RANK again.") + words("rank"))
+    pieces = words("Audio embeddings and embeddings; the rank, and the RANK again.") + words("rank")
+    page = Page(spelled(pieces))
     assert len(page.of("button", type="button")) == len(page.of("span", role="tooltip")) == 3
     tips = {a["id"] for a in page.of("span", role="tooltip")}
     assert {a["aria-describedby"] for a in page.of("button")} == tips
@@ -257,8 +269,8 @@ def test_a_word_is_explained_once_and_the_longest_match_wins():
 
 
 def test_words_are_whole_and_never_inside_special_tokens():
-    html = Words("injection", "tip")("<|audioplaceholder|> placeholders multipiece")
-    assert html == "&lt;|audioplaceholder|&gt; placeholders multipiece"
+    pieces = Words("injection", "tip")("<|audioplaceholder|> placeholders multipiece")
+    assert spelled(pieces) == "&lt;|audioplaceholder|&gt; placeholders multipiece"
 
 
 @pytest.mark.parametrize("name", EXPLORATIONS)
@@ -275,10 +287,10 @@ def test_the_explained_words_occur(hub, name):
 
 
 def test_what_was_shown_is_kept_but_not_without_end(hub):
-    from canary_hub.ui.explore.tab import KEPT, Shown, _after
+    from canary_hub.ui.explore.tab import KEPT, LastExploration, _after
 
     moment = list(run_exploration(hub, Key("nano", "structure")))[-1]
-    last = Shown(Key("nano", None), moment)
+    last = LastExploration(Key("nano", None), moment)
     for i in range(KEPT + 5):
         last = _after(Key("nano", "structure", str(i)), moment, last)
     assert [key.audio for key, _ in last.kept] == [str(i) for i in range(5, KEPT + 5)]

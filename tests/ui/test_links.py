@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 from canary_hub import Hub, Result, SegmentResult
 from canary_hub.lanes import Lane, parse_lane
 from canary_hub.share.store import SharedResults
+from canary_hub.specs import Stage
 from canary_hub.ui.compare.forms import LaneForm
 from canary_hub.ui.share.view import SharedView, body, heading
 from canary_hub.ui.widgets.picker import Picker, component_pickers, prompt_fields, stack_picker
-from canary_hub.ui.widgets.share_panel import made
+from canary_hub.ui.widgets.share_panel import created
 
 BAD = "<img src=x onerror=alert(1)>"
 
@@ -49,7 +51,9 @@ def values_of(picker: Picker, shown: list[Any]) -> list[Any]:
 )
 def test_a_lane_is_shown_and_read_back(picker: Picker, text: str) -> None:
     lane = parse_lane(text)
-    assert picker.lane(values_of(picker, picker.show(lane))) == lane
+    read = picker.lane(values_of(picker, picker.show(lane)))
+    assert str(read) == str(lane)
+    assert (read.stack, read.components, read.segmenter) == (lane.stack, lane.components, lane.segmenter)
 
 
 def test_nothing_changed_is_the_stack_alone(picker: Picker) -> None:
@@ -71,7 +75,7 @@ def test_a_shared_result_is_shown_as_text(tmp_path: Path) -> None:
     html = heading(found) + body(found)
     assert "<img" not in html
     assert "&lt;img" in html
-    assert f"result={saved.id}" in made(saved)
+    assert f"result={saved.id}" in created(saved)
     with gr.Blocks():
         view = SharedView(shared)
     assert "no shared result" in view.opened("../../etc")[1]
@@ -81,3 +85,12 @@ def test_a_shared_result_is_shown_as_text(tmp_path: Path) -> None:
 def test_a_card_keeps_the_window(hub: Hub) -> None:
     lane = parse_lane("nano encoder=canary/fastconformer-local window=12.5")
     assert LaneForm.of(hub, lane).lane(hub) == lane
+
+
+def test_a_lane_goes_to_another_process_as_it_is(picker: Picker) -> None:
+    """What a line has no form for (null, lists) is kept; an address leaves it out."""
+    from canary_hub.ui.share.permalink import _sayable
+
+    lane = Lane("nano", {Stage.LLM: "canary/qwen3-peft"}, {"llm.seed": None, "adapter": False, "many": [1]}, window=20)
+    assert pickle.loads(pickle.dumps(lane)) == lane
+    assert _sayable(lane).options == {"adapter": "false"}

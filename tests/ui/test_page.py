@@ -15,19 +15,23 @@ from pydantic import Field
 
 from canary_hub import Hub
 from canary_hub.errors import HubError, OptionError, UnknownNameError, explain
+from canary_hub.lanes import Lane
+from canary_hub.run.figures import clock
 from canary_hub.run.result import Result, SegmentResult, StageRecord
 from canary_hub.specs import ComponentSpec, Contract, Options, Stage, WeightsRef
 from canary_hub.ui import build_demo
-from canary_hub.ui.widgets import html as results
+from canary_hub.ui.transcribe.html import segments, stages
 from canary_hub.ui.widgets import loading
-from canary_hub.ui.widgets.runs import Choice, Moment, transcribe
+from canary_hub.ui.widgets.html import remark, status
+from canary_hub.ui.widgets.runs import Moment, transcribe
+from canary_hub.weights.checkpoint import Checkpoint
 
 
 @pytest.fixture
 def moments(hub, tiny_spec, oracle, monkeypatch):
     """Run the page's `transcribe` with the tiny stack over an audio file of the oracle."""
-    monkeypatch.setattr(Choice, "spec", lambda self, hub: tiny_spec)
-    return lambda name, folder=oracle / "audio": list(transcribe(hub, Choice("tiny"), str(folder / name)))
+    monkeypatch.setattr(Hub, "stack", lambda *given, **more: tiny_spec)
+    return lambda name, folder=oracle / "audio": list(transcribe(hub, Lane("tiny"), str(folder / name)))
 
 
 def test_importing_the_package_of_the_page_loads_no_gradio():
@@ -54,8 +58,8 @@ def test_a_run_ends_with_a_result_and_starts_with_words(moments):
 
 def test_long_audio_says_how_many_segments_are_finished(hub, tiny_spec, oracle, monkeypatch):
     short = replace(tiny_spec.override(options={Stage.LLM: {"max_new_tokens": 3}}), window_seconds=2.0)
-    monkeypatch.setattr(Choice, "spec", lambda self, hub: short)
-    seen = list(transcribe(hub, Choice("tiny"), str(oracle / "audio" / "long34.wav")))
+    monkeypatch.setattr(Hub, "stack", lambda *given, **more: short)
+    seen = list(transcribe(hub, Lane("tiny"), str(oracle / "audio" / "long34.wav")))
     assert seen[-1].total > 8
     assert any("of" in moment.message and moment.share and moment.share < 1 for moment in seen)
     assert len(seen[-1].segments) == seen[-1].total
@@ -71,7 +75,7 @@ def test_bad_audio_is_told_before_anything_loads(moments, tmp_path, monkeypatch)
 
 
 def test_no_audio_is_a_message():
-    assert list(transcribe(Hub(allow=()), Choice("nano"), None))[-1].state == "failed"
+    assert list(transcribe(Hub(allow=()), Lane("nano"), None))[-1].state == "failed"
 
 
 def test_what_nobody_expected_shows_no_traceback(caplog):
@@ -91,10 +95,10 @@ def test_everything_shown_is_escaped():
     records = [StageRecord("llm", BAD, 0.2, (1, 5), BAD)]
     moment = Moment("failed", BAD, BAD, warnings=(BAD,))
     for html in (
-        results.status(moment),
-        results.status(replace(moment, state="done", result=result)),
-        results.segments({0: segment}),
-        results.stages(replace(moment, result=result, records=tuple(records)), {BAD: BAD + '"'}),
+        status(moment),
+        status(replace(moment, state="done", result=result)),
+        segments({0: segment}),
+        stages(replace(moment, result=result, records=tuple(records)), {BAD: BAD + '"'}),
     ):
         assert "<img" not in html
 
@@ -109,12 +113,12 @@ def test_everything_shown_is_escaped():
     ],
 )
 def test_doubtful_segments_are_marked_with_the_reason(segment, said):
-    assert results.remark(segment) == said
+    assert remark(segment) == said
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0:00.0"), (59.96, "1:00.0"), (3723.4, "1:02:03.4")])
 def test_clock(value, text):
-    assert results.clock(value) == text
+    assert clock(value) == text
 
 
 class Colour(Enum):
@@ -197,7 +201,7 @@ def test_loading_says_what_it_does_and_returns_the_stack(hub, tiny_spec, monkeyp
     gate = threading.Event()
     built = hub.load(tiny_spec)
     monkeypatch.setattr(hub, "load", lambda spec: gate.wait(10) and built)
-    steps = loading.load(hub, tiny_spec)
+    steps = loading.load(hub, tiny_spec, str)
     assert next(steps).startswith("Loading")
     gate.set()
     loaded = []
@@ -212,8 +216,7 @@ def test_loading_says_what_it_does_and_returns_the_stack(hub, tiny_spec, monkeyp
 def test_a_stack_that_is_not_here_says_what_it_downloads(tmp_path, monkeypatch):
     from canary_hub.ui.widgets.picker import stack_note
 
-    monkeypatch.setattr(loading, "to_download", lambda hub, spec: [])
-    monkeypatch.setattr("canary_hub.ui.widgets.picker.to_download", lambda hub, spec: list(spec.weights.values()))
+    monkeypatch.setattr(Checkpoint, "available", property(lambda checkpoint: False))
     hub = Hub(tmp_path, allow=())
     assert "the first run downloads 4.8 GB" in stack_note(hub, hub.registry.stack("canary-qwen-2.5b"))
 

@@ -26,7 +26,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Series:
-    """One line or one set of bars: y over x. x are numbers for a line, labels for bars."""
+    """A line or a set of bars: y over x. x are numbers for a line, labels for bars."""
 
     name: str
     x: tuple[float, ...] | tuple[str, ...]
@@ -35,7 +35,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """What to plot. name: for a file ("parameters"). Bars of several series stand one on the other."""
+    """What to plot. name: for a file ("parameters"). Bars of several series are stacked."""
 
     name: str
     title: str

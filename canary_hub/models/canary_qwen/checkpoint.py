@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...specs import Stage, WeightsRef
-from ...stages import Build
-from ...weights.tensors import TensorFiles, check_names
+from ...stages import Build, Tensors
+from ...weights.tensors import check_names
 from .layout import EMBEDDINGS, TIED_HEAD, checkpoint_shapes
 
 CHECKPOINT = "canary"
@@ -41,7 +41,7 @@ COMPONENTS = {
 """The components that a stack over such a checkpoint is made of."""
 
 
-def open_checkpoint(build: Build) -> TensorFiles:
+def open_checkpoint(build: Build) -> Tensors:
     """The checkpoint's tensors, after the whole file was compared with what its config describes.
 
     The embeddings may be absent (they are then read from the base LLM).

@@ -11,8 +11,8 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from ...errors import WeightsError
 from ...specs import WeightsRef
-from ...stages import Build, Segment, Text
-from ...weights.tensors import TensorFiles, assign
+from ...stages import Build, Segment, Tensors, Text
+from ...weights.tensors import assign
 from ..causal_lm.backend import AdapterBackend, MergedLinears
 from ..causal_lm.chat_tokenizer import ChatTokenizer
 from ..cpu import ATTENTION, speed_up_single_rows
@@ -57,7 +57,7 @@ def empty_model(build: Build) -> Qwen3ForCausalLM:
         ) from error
 
 
-def embeddings(build: Build, files: TensorFiles) -> torch.Tensor:
+def embeddings(build: Build, files: Tensors) -> torch.Tensor:
     """(V, H), from the checkpoint, else from the base LLM's own weights. Raises: WeightsError."""
     if EMBEDDINGS in files:
         return files.tensor(EMBEDDINGS)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from ...hookspecs import hookimpl
 from ...specs import ENERGY, ComponentSpec, SegmenterSpec, StackSpec, Stage
+from . import ports
 from .checkpoint import BASE_LLM, CHECKPOINT, COMPONENTS, PUBLISHED, PUBLISHED_LLM
 from .options import (
     ChatPromptCall,
@@ -34,7 +35,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/log-mel",
             title="Log-mel with the checkpoint's own filterbank and window",
             factory=f"{_HERE}.log_mel:build",
-            contract=f"{_HERE}.ports:log_mel",
+            contract=ports.log_mel,
             weights=both,
         ),
         ComponentSpec(
@@ -42,7 +43,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="librosa/log-mel",
             title="The same log-mel by librosa alone, without the checkpoint's tensors: equal to 1e-3 on speech",
             factory=f"{_HERE}.log_mel_librosa:build",
-            contract=f"{_HERE}.ports:log_mel",
+            contract=ports.log_mel,
             weights={CHECKPOINT: PUBLISHED},
         ),
         ComponentSpec(
@@ -50,7 +51,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/denoise-log-mel",
             title="Steady noise (fans, hiss) turned down by a spectral gate, then log-mel: for noisy rooms",
             factory=f"{_HERE}.log_mel_denoised:build",
-            contract=f"{_HERE}.ports:denoise_log_mel",
+            contract=ports.denoise_log_mel,
             weights=both,
             build_options=DenoiseLogMelBuild,
         ),
@@ -59,7 +60,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/fastconformer",
             title="FastConformer, full attention",
             factory=f"{_HERE}.encoder:build",
-            contract=f"{_HERE}.ports:fastconformer",
+            contract=ports.fastconformer,
             weights=both,
         ),
         ComponentSpec(
@@ -67,7 +68,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/fastconformer-local",
             title="FastConformer, limited-context attention: minutes of audio in one piece, memory linear in length",
             factory=f"{_HERE}.encoder_local:build",
-            contract=f"{_HERE}.ports:fastconformer",
+            contract=ports.fastconformer,
             weights=both,
             build_options=FastConformerLocalBuild,
         ),
@@ -76,7 +77,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/linear",
             title="One linear layer into the LLM's space",
             factory=f"{_HERE}.projector:build_linear",
-            contract=f"{_HERE}.ports:linear",
+            contract=ports.linear,
             weights=both,
         ),
         ComponentSpec(
@@ -84,7 +85,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/scaled",
             title="canary/linear times a factor: how sensitive is the LLM to the size of audio embeddings?",
             factory=f"{_HERE}.projector:build_scaled",
-            contract=f"{_HERE}.ports:scaled",
+            contract=ports.scaled,
             weights=both,
             build_options=ScaledBuild,
         ),
@@ -93,7 +94,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/chat-prompt",
             title='"Transcribe the following: " and the audio, as one user message',
             factory=f"{_HERE}.prompts:build",
-            contract=f"{_HERE}.ports:chat_prompt",
+            contract=ports.chat_prompt,
             weights={CHECKPOINT: PUBLISHED},
             call_options=ChatPromptCall,
         ),
@@ -102,7 +103,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/chat-prompt-audio",
             title='"Transcribe the following audio:" and the audio, the other wording in use',
             factory=f"{_HERE}.prompts:build_audio",
-            contract=f"{_HERE}.ports:chat_prompt",
+            contract=ports.chat_prompt,
             weights={CHECKPOINT: PUBLISHED},
         ),
         ComponentSpec(
@@ -110,7 +111,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/custom-prompt",
             title="Your own words around the audio, and a system message: how much does the wording matter?",
             factory=f"{_HERE}.prompts:build_custom",
-            contract=f"{_HERE}.ports:chat_prompt",
+            contract=ports.chat_prompt,
             weights={CHECKPOINT: PUBLISHED},
             call_options=CustomPromptCall,
         ),
@@ -119,7 +120,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/context-prompt",
             title="Names and terms to expect, said before the audio; the model was not trained for it",
             factory=f"{_HERE}.prompts:build_context",
-            contract=f"{_HERE}.ports:chat_prompt",
+            contract=ports.chat_prompt,
             weights={CHECKPOINT: PUBLISHED},
             call_options=ContextPromptCall,
         ),
@@ -128,7 +129,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/qwen3",
             title="Qwen3 with LoRA merged at load; the base weights stay for LLM mode",
             factory=f"{_HERE}.llm:build",
-            contract=f"{_HERE}.ports:qwen3",
+            contract=ports.qwen3,
             weights=both,
             call_options=Qwen3Call,
             chat=True,
@@ -138,7 +139,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/qwen3-peft",
             title="Qwen3 with LoRA live, as PEFT runs it",
             factory=f"{_HERE}.llm_peft:build",
-            contract=f"{_HERE}.ports:qwen3",
+            contract=ports.qwen3,
             weights=both,
             call_options=Qwen3Call,
             requires=("peft",),
@@ -150,7 +151,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="canary/qwen3-int8",
             title="Qwen3 with LoRA merged, int8 weights for single rows: faster tokens on the CPU",
             factory=f"{_HERE}.llm_int8:build",
-            contract=f"{_HERE}.ports:qwen3",
+            contract=ports.qwen3,
             weights=both,
             call_options=Qwen3Call,
             chat=True,

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from ...errors import WeightsError
-from ...stages import Build
-from ...weights.checkpoint import Checkpoint
+from ...stages import Build, WeightFiles
 from ..causal_lm.backend import CausalLMBackend
 from ..causal_lm.chat_tokenizer import ChatTokenizer
 from ..cpu import speed_up_single_rows
@@ -19,12 +18,12 @@ from .parts import Parts, read_json
 class FamilyTokenizer(ChatTokenizer):
     """tokenizer.json with the ids that end an answer from generation_config.json."""
 
-    def __init__(self, checkpoint: Checkpoint, family: Family) -> None:
+    def __init__(self, checkpoint: WeightFiles, family: Family) -> None:
         super().__init__(checkpoint.file("tokenizer.json"), checkpoint.file("tokenizer_config.json"), family.token)
         self.eos_ids = eos_ids(checkpoint)
 
 
-def eos_ids(checkpoint: Checkpoint) -> tuple[int, ...]:
+def eos_ids(checkpoint: WeightFiles) -> tuple[int, ...]:
     """The ids that end an answer, as `generate` of transformers reads them.
 
     Raises: WeightsError when generation_config.json is missing or names none.

@@ -1,12 +1,15 @@
-"""What one family of composite models looks like from outside. No torch."""
+"""What a family of composite models looks like from outside: sizes, contracts, components. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ...errors import WeightsError
+from ...specs import ComponentSpec, Contract, Port, Stage, WeightsRef
+from ...stages import Build
 
 FILES = (
     "*.safetensors",
@@ -16,6 +19,9 @@ FILES = (
     "tokenizer_config.json",
 )
 """What a family's `WeightsRef` fetches beside config.json."""
+
+SAMPLE_RATE = 16000.0
+"""All families hear 16 kHz."""
 
 
 @dataclass(frozen=True)
@@ -69,3 +75,79 @@ class Family:
     projector: str = "model.multi_modal_projector"
     llm: str = "model.language_model"
     feature_hz: float = 100.0
+
+
+def _features_port(build: Build, family: Family) -> Port:
+    checkpoint = build.weights[family.role]
+    n_mels = family.n_mels.of(checkpoint.config)
+    return Port("features", dim=n_mels, rate_hz=family.feature_hz, layout="B F T", tag=checkpoint.name)
+
+
+def _hidden_port(build: Build, family: Family) -> Port:
+    checkpoint = build.weights[family.role]
+    d_model = family.d_model.of(checkpoint.config)
+    return Port("hidden", dim=d_model, rate_hz=family.hidden_hz, layout="B N D", tag=checkpoint.name)
+
+
+def _embeds_port(build: Build, family: Family, rate_hz: float | None) -> Port:
+    checkpoint = build.weights[family.role]
+    hidden_size = family.hidden_size.of(checkpoint.config)
+    return Port("embeds", dim=hidden_size, rate_hz=rate_hz, layout="B M H", tag=checkpoint.name)
+
+
+def _prompt_port(family: Family) -> Port:
+    return Port("prompt", layout=f"{family.chat} chat", token=family.token)
+
+
+def _preprocessor(build: Build, family: Family) -> Contract:
+    """16 kHz audio -> n_mels features."""
+    return Contract((Port("audio", rate_hz=SAMPLE_RATE, layout="B S"),), (_features_port(build, family),))
+
+
+def _encoder(build: Build, family: Family) -> Contract:
+    """n_mels features -> d_model hidden vectors."""
+    return Contract((_features_port(build, family),), (_hidden_port(build, family),))
+
+
+def _projector(build: Build, family: Family) -> Contract:
+    """d_model hidden vectors -> hidden_size audio embeddings, one for every `merge` of them."""
+    return Contract((_hidden_port(build, family),), (_embeds_port(build, family, family.hidden_hz / family.merge),))
+
+
+def _prompt_template(build: Build, family: Family) -> Contract:
+    """A chat prompt that holds the family's placeholder token once; the audio embeddings take its place."""
+    return Contract((), (_prompt_port(family),))
+
+
+def _llm(build: Build, family: Family) -> Contract:
+    """Audio embeddings of the LLM's hidden_size and a chat prompt -> text."""
+    return Contract((_embeds_port(build, family, None), _prompt_port(family)), (Port("text"),))
+
+
+_CONTRACTS = {
+    Stage.PREPROCESSOR: _preprocessor,
+    Stage.ENCODER: _encoder,
+    Stage.PROJECTOR: _projector,
+    Stage.PROMPT_TEMPLATE: _prompt_template,
+    Stage.LLM: _llm,
+}
+
+
+def component(
+    family: Family, weights: WeightsRef, stage: Stage, id: str, factory: str, title: str, **more: Any
+) -> ComponentSpec:
+    """A component of a family, with the contract that its stage has in every family.
+
+    weights: the checkpoint that it reads unless the stack names another.
+    more: further fields of `ComponentSpec`.
+    """
+    return ComponentSpec(
+        stage=stage,
+        id=id,
+        factory=factory,
+        title=title,
+        contract=partial(_CONTRACTS[stage], family=family),
+        weights={family.role: weights},
+        family=family,
+        **more,
+    )

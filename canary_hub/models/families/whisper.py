@@ -15,9 +15,8 @@ from transformers import WhisperFeatureExtractor
 from ...stages import Build
 from ...weights.tensors import module_bytes, parameter_count
 from ..cpu import forward_pass
-from .family import Family
+from .family import SAMPLE_RATE, Family
 from .parts import Parts
-from .ports import SAMPLE_RATE
 
 FRAMES = 3000
 """Feature frames in one window: 30 s, what a Whisper encoder hears at a time."""

@@ -12,7 +12,7 @@ from canary_hub.stages import Build
 if TYPE_CHECKING:
     import torch
 
-CANARY_HUB_API = 1  # the version of hooks and specs that this is written for
+CANARY_HUB_API = 2  # the version of hooks and specs that this is written for
 
 RATE, BANDS, HOP = 16000, 128, 160
 WINDOW = 2 * BANDS

@@ -14,10 +14,10 @@ from starlette.responses import JSONResponse, Response
 from ...audio.decode import Limits
 from ...errors import HubError, OptionError, UnknownNameError
 from ...hub import Hub
+from ...lanes import Lane
 from ...options import validate
 from ...specs import Stage
 from ..server.queue import RETRY_SECONDS
-from ..widgets.runs import Choice
 from .openai_shapes import FORMATS, error_body
 
 FORM_BYTES = 1_000_000
@@ -48,15 +48,15 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A form that was read.
+class Form:
+    """The fields of a request, read and checked.
 
     granularities: of verbose_json: "segment", "word" or both.
     warnings: what was asked for and has no effect.
     """
 
     upload: UploadFile
-    choice: Choice
+    lane: Lane
     format: str
     granularities: tuple[str, ...]
     temperature: float
@@ -97,9 +97,9 @@ def _too_large() -> Refusal:
     return Refusal(413, f"The file is larger than {megabytes:g} MB, the most that is taken here.", param="file")
 
 
-def read(form: FormData, hub: Hub) -> Asked:
+def read(data: FormData, hub: Hub) -> Form:
     """Raises: Refusal for what is missing or cannot be had."""
-    upload, model = form.get("file"), _text(form, "model")
+    upload, model = data.get("file"), _text(data, "model")
     if not isinstance(upload, UploadFile):
         raise Refusal(400, "There is no file: send the audio as the field file.", param="file")
     if (upload.size or 0) > Limits.from_env().max_bytes:
@@ -110,33 +110,33 @@ def read(form: FormData, hub: Hub) -> Asked:
         known = ", ".join(hub.registry.stacks)
         message = f"{error.message} The models here are {known}."
         raise Refusal(404, message, param="model", code="model_not_found") from error
-    format = _text(form, "response_format", "json")
+    format = _text(data, "response_format", "json")
     if format not in FORMATS:
         raise Refusal(400, f"response_format is one of {', '.join(FORMATS)}.", param="response_format")
-    stream = _text(form, "stream", "false").lower()
+    stream = _text(data, "stream", "false").lower()
     if stream not in ("true", "false", "1", "0"):
         raise Refusal(400, "stream is true or false.", param="stream")
     if stream in ("true", "1") and format not in ("json", "text"):
         raise Refusal(400, "stream goes with response_format json or text.", param="stream")
-    granularities = tuple(map(str, form.getlist("timestamp_granularities[]"))) or ("segment",)
+    granularities = tuple(map(str, data.getlist("timestamp_granularities[]"))) or ("segment",)
     if not {"word", "segment"}.issuperset(granularities) or ("word" in granularities and format != "verbose_json"):
         message = "timestamp_granularities[] is word or segment, with response_format verbose_json."
         raise Refusal(400, message, param="timestamp_granularities[]")
-    temperature = _temperature(form)
+    temperature = _temperature(data)
     if temperature:
         llm = hub.registry.component(stack.components[Stage.LLM], Stage.LLM)
         try:
             validate(llm.call_options, {"temperature": temperature}, llm.id)
         except OptionError as error:
             raise Refusal(400, _sentence(error), param="temperature") from error
-    unused = sorted(name for name in set(form) - READ if form[name])
-    return Asked(
+    unused = sorted(name for name in set(data) - READ if data[name])
+    return Form(
         upload=upload,
-        choice=Choice(stack.name, options={f"{Stage.LLM}.temperature": temperature} if temperature else {}),
+        lane=Lane(stack.name, options={f"{Stage.LLM}.temperature": temperature} if temperature else {}),
         format=format,
         granularities=granularities,
         temperature=temperature,
-        language=_text(form, "language", "english"),
+        language=_text(data, "language", "english"),
         stream=stream in ("true", "1"),
         warnings=tuple(f"{name} has no effect here." for name in unused),
     )

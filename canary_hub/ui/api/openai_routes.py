@@ -24,7 +24,7 @@ from starlette.routing import Route
 from ...errors import AudioError, HubError, OptionError
 from ..server.uploads import own_folder
 from ..widgets.runs import Moment
-from .openai_form import Asked, Refusal, form_of, read
+from .openai_form import Form, Refusal, form_of, read
 from .openai_shapes import TEXTS, event, json_body, settled, verbose_body
 from .turns import Busy, Gone, Turns
 
@@ -88,28 +88,28 @@ async def _unknown(request: Request) -> Response:
 async def _transcriptions(request: Request) -> Response:
     turns = Turns.of(request.app.get_blocks())
     turns.check_room(request.app.get_blocks())
-    async with form_of(request) as form:
-        asked = read(form, turns.hub)
-        moments = _run(request, turns, asked)
+    async with form_of(request) as data:
+        form = read(data, turns.hub)
+        moments = _run(request, turns, form)
         latest = await _begun(moments)
-        if asked.stream:
+        if form.stream:
             return StreamingResponse(_events(latest, moments), media_type="text/event-stream")
         async with aclosing(moments):
             async for moment in moments:
                 latest = moment
-        return _response(asked, latest)
+        return _response(form, latest)
 
 
-async def _run(request: Request, turns: Turns, asked: Asked) -> AsyncGenerator[Moment, None]:
+async def _run(request: Request, turns: Turns, form: Form) -> AsyncGenerator[Moment, None]:
     """The moments of the run over the upload, which is kept as a file meanwhile. Raises: Refusal, Busy, Gone."""
-    name = re.sub(r"[^\w.\- ]", "_", Path(asked.upload.filename or "").name)
+    name = re.sub(r"[^\w.\- ]", "_", Path(form.upload.filename or "").name)
     name = name.encode()[-200:].decode("utf-8", "ignore").strip(". ") or "audio"  # a name has at most 255 bytes
     with TemporaryDirectory(prefix="openai-", dir=own_folder()) as folder:
         audio = Path(folder) / name
         with audio.open("wb") as file:
-            await asyncio.to_thread(shutil.copyfileobj, asked.upload.file, file)
-        details = asked.format == "verbose_json" and "word" in asked.granularities
-        async with aclosing(turns.moments(request, asked.choice, str(audio), details)) as moments:
+            await asyncio.to_thread(shutil.copyfileobj, form.upload.file, file)
+        details = form.format == "verbose_json" and "word" in form.granularities
+        async with aclosing(turns.moments(request, form.lane, str(audio), details)) as moments:
             async for moment in moments:
                 if moment.state == "failed":
                     raise _refusal_after(moment)
@@ -144,13 +144,13 @@ async def _events(first: Moment, moments: AsyncGenerator[Moment, None]) -> Async
         return
 
 
-def _response(asked: Asked, moment: Moment) -> Response:
+def _response(form: Form, moment: Moment) -> Response:
     assert moment.result is not None
-    if asked.format in TEXTS:
-        return PlainTextResponse(TEXTS[asked.format]([moment.result]))
-    if asked.format == "json":
-        return JSONResponse(json_body(moment.result, asked.warnings))
-    body = verbose_body(moment.result, asked.warnings, asked.granularities, asked.language, asked.temperature)
+    if form.format in TEXTS:
+        return PlainTextResponse(TEXTS[form.format]([moment.result]))
+    if form.format == "json":
+        return JSONResponse(json_body(moment.result, form.warnings))
+    body = verbose_body(moment.result, form.warnings, form.granularities, form.language, form.temperature)
     return JSONResponse(body)
 
 

@@ -18,9 +18,10 @@ import gradio as gr
 from starlette.requests import Request
 
 from ...hub import Hub
+from ...lanes import Lane
 from ..server.gradio_inside import forget_session, push_private, queue_of, runs_before
 from ..server.queue import MODEL, full, retry_seconds
-from ..widgets.runs import Choice, Moment, transcribe
+from ..widgets.runs import Moment, transcribe
 
 LOOK_EVERY = 0.2
 """Seconds between two looks whether the client is still there."""
@@ -49,7 +50,7 @@ class Gone(Exception):
 class _Run:
     """A run between the event loop that answers and the thread that computes."""
 
-    choice: Choice
+    lane: Lane
     audio: str
     details: bool
     loop: asyncio.AbstractEventLoop
@@ -92,7 +93,7 @@ class Turns:
         if run is None or run.stop.is_set():
             return
         try:
-            with closing(transcribe(self.hub, run.choice, run.audio, run.details)) as moments:
+            with closing(transcribe(self.hub, run.lane, run.audio, run.details)) as moments:
                 for moment in moments:
                     if run.stop.is_set():
                         return
@@ -101,7 +102,7 @@ class Turns:
             run.show(run.moment, ended=True)
 
     async def moments(
-        self, request: Request, choice: Choice, audio: str, details: bool = False
+        self, request: Request, lane: Lane, audio: str, details: bool = False
     ) -> AsyncGenerator[Moment, None]:
         """Wait for a turn, then run; the last moment is done or failed. Closing it stops the run within a token.
 
@@ -109,7 +110,7 @@ class Turns:
         """
         demo = request.app.get_blocks()
         queue, key = queue_of(demo), uuid4().hex
-        run = self._runs[key] = _Run(choice, audio, details, asyncio.get_running_loop())
+        run = self._runs[key] = _Run(lane, audio, details, asyncio.get_running_loop())
         try:
             entered, reason, state = await push_private(demo, self, key, request)
             if not entered:

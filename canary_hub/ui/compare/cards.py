@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -15,9 +14,9 @@ from ...hub import Hub
 from ...lanes import Lane
 from ...options import DTYPES
 from ...specs import Stage
-from ..widgets.picker import LABELS, fit_note, stack_note
-from ..widgets.quiet import PICKED, QUIET
-from ..widgets.runs import Choice
+from ..widgets.events import PICKED, QUIET
+from ..widgets.picker import LABELS, fit, stack_note
+from ..widgets.templates import render
 from .forms import PRESETS, PROMPT, PROMPT_AUDIO, LaneForm, known_options, numbered, preset
 
 
@@ -30,7 +29,7 @@ class Card:
         name = f"lane-{number}"
         with gr.Column(visible=shown, min_width=200, elem_id=name, elem_classes="ch-lanecard") as self.column:
             with gr.Row(elem_classes="ch-lanehead"):
-                gr.HTML(f"<h3>Lane {number}</h3>", js_on_load=_grouped(number))
+                gr.HTML(render("compare/card_heading.html", number=number), js_on_load=_grouped(number))
                 self.remove = gr.Button(
                     "Remove", size="sm", min_width=60, scale=0, interactive=False, elem_id=f"{name}-remove"
                 )
@@ -83,7 +82,7 @@ class Card:
         return [self.stack, self.parts_of, *self.components.values(), self.dtype, self.typed]
 
     @property
-    def told(self) -> list[Any]:
+    def derived(self) -> list[Any]:
         """What follows from the form."""
         return [self.hint, self.note, self.line]
 
@@ -97,7 +96,7 @@ class Cards:
         forms += [forms[0]] * (MAX_LANES - len(forms))
         self.count = gr.State(MIN_LANES)
         with gr.Row(elem_classes="ch-buttons ch-presets"):
-            gr.HTML('<span class="ch-quiet">Presets, from the stack of lane 1:</span>')
+            gr.HTML(render("compare/presets.html"))
             self.presets = [
                 gr.Button(name, size="sm", min_width=60, scale=0, elem_id=f"preset-{i}")
                 for i, name in enumerate(PRESETS, 1)
@@ -116,7 +115,7 @@ class Cards:
         """What `show` gives values for."""
         everything: list[Any] = [self.count]
         for card in self.cards:
-            everything += [card.column, card.parts, card.duplicate, card.remove, *card.inputs, *card.told]
+            everything += [card.column, card.parts, card.duplicate, card.remove, *card.inputs, *card.derived]
         return everything
 
     def lanes(self, values: Sequence[Any]) -> list[Lane]:
@@ -128,7 +127,7 @@ class Cards:
         updates: list[Any] = [len(forms)]
         for i, card in enumerate(self.cards):
             if i >= len(forms):
-                same = [gr.skip()] * (len(card.inputs) + len(card.told))
+                same = [gr.skip()] * (len(card.inputs) + len(card.derived))
                 updates += [gr.update(visible=False), gr.update(open=False), gr.skip(), gr.skip(), *same]
                 continue
             updates += [
@@ -137,7 +136,7 @@ class Cards:
                 gr.update(interactive=len(forms) < MAX_LANES),
                 gr.update(interactive=len(forms) > MIN_LANES),
                 *_values(forms[i]),
-                *self._told(forms[i]),
+                *self._derived(forms[i]),
             ]
         return updates
 
@@ -145,11 +144,11 @@ class Cards:
         """Keep notes and lines in step with what is picked, and the cards with the buttons."""
         everything = self.outputs
         for i, card in enumerate(self.cards):
-            card.stack.input(self._stack_picked, [card.stack], [*card.inputs[1:], *card.told], **PICKED)
+            card.stack.input(self._stack_picked, [card.stack], [*card.inputs[1:], *card.derived], **PICKED)
             for picked in (*card.components.values(), card.dtype):
-                picked.input(self._picked, card.inputs, card.told, **PICKED)
+                picked.input(self._picked, card.inputs, card.derived, **PICKED)
             for typed in (card.typed.submit, card.typed.blur):
-                typed(self._typed, card.inputs, [*card.inputs, *card.told], **QUIET)
+                typed(self._typed, card.inputs, [*card.inputs, *card.derived], **QUIET)
             copied = card.duplicate.click(self._duplicate(i), self.inputs, everything, **QUIET)
             copied.then(None, [self.count], None, js=TO_THE_NEW_CARD, **QUIET)
             card.remove.click(self._remove(i), self.inputs, everything, **QUIET)
@@ -170,10 +169,10 @@ class Cards:
 
     def _stack_picked(self, stack: str) -> list[Any]:
         form = LaneForm.of(self.hub, Lane(stack))
-        return [*_values(form)[1:], *self._told(form)]
+        return [*_values(form)[1:], *self._derived(form)]
 
     def _picked(self, *values: Any) -> list[Any]:
-        return self._told(self._form(values))
+        return self._derived(self._form(values))
 
     def _typed(self, *values: Any) -> list[Any]:
         """Components, a dtype or a whole lane that were typed among the options move to their own fields."""
@@ -181,9 +180,9 @@ class Cards:
         with suppress(HubError):  # the note says what is wrong with it
             form = LaneForm.of(self.hub, form.lane(self.hub))
         fields = [gr.skip() if new == old else new for new, old in zip(_values(form), values, strict=True)]
-        return [*fields, *self._told(form)]
+        return [*fields, *self._derived(form)]
 
-    def _told(self, form: LaneForm) -> list[Any]:
+    def _derived(self, form: LaneForm) -> list[Any]:
         return [hint(self.hub, form), note(self.hub, form), line(self.hub, form)]
 
     def _duplicate(self, at: int) -> Any:
@@ -243,12 +242,13 @@ def note(hub: Hub, form: LaneForm) -> str:
     """Whether the lane can run; if it can, what its stack is."""
     try:
         lane = form.lane(hub)
-        spec = lane.spec(hub)
+        spec = hub.stack(lane)
     except HubError as error:
-        said = f"{escape(error.message)} {escape(error.hint)}".strip()
-        return f'<div class="ch-fit ch-failed" role="alert">{said}</div>'
-    fit = fit_note(hub, Choice(lane.stack, lane.components, lane.options, lane.segmenter))
-    return stack_note(hub, spec) if "ch-fits" in fit else fit
+        return render("compare/refused.html", problem=f"{error.message} {error.hint}".strip())
+    problems, warnings = fit(hub, lane)
+    if problems or warnings:
+        return render("fit.html", problems=problems, warnings=warnings)
+    return stack_note(hub, spec)
 
 
 def hint(hub: Hub, form: LaneForm) -> str:
@@ -257,10 +257,4 @@ def hint(hub: Hub, form: LaneForm) -> str:
         known = known_options(hub, form.lane(hub))
     except HubError:
         return ""
-    if not known:
-        return '<p class="ch-note">These components have no options.</p>'
-    names = ", ".join(
-        f'<code title="{escape(meaning, quote=True)}">{escape(name)}={escape(default)}</code>'
-        for name, default, meaning in known
-    )
-    return f'<p class="ch-note ch-known"><span class="ch-quiet">Known:</span> {names}</p>'
+    return render("compare/known_options.html", options=known)

@@ -81,7 +81,7 @@ def known_options(hub: Hub, lane: Lane) -> list[tuple[str, str, str]]:
 
     Raises: UnknownNameError, OptionError.
     """
-    spec = lane.spec(hub)
+    spec = hub.stack(lane)
     found = [
         (stage.value, name, described)
         for stage, part in hub.components(spec).items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +13,11 @@ from ...audio.decode import Limits, load_audio
 from ...compare import Comparison, Event, LaneDone, LaneEvent, LaneFailed, LaneLoading, LaneStarted, compare, from_json
 from ...errors import HubError, explain
 from ...hub import Hub
-from ...lanes import Lane, parse_lane
+from ...lanes import Lane
 from ...run.events import SegmentDone, StageDone, Token
 from ...specs import Stage, WeightsRef
-from ..widgets.loading import download_progress, to_download
-from ..widgets.runs import DOING, State
+from ..widgets.loading import download_progress
+from ..widgets.runs import DOING, State, doing_after, joined
 from ..widgets.zerogpu import gpu
 
 LaneState = Literal["waiting", "busy", "done", "stopped", "failed"]
@@ -79,15 +79,14 @@ def run_lanes(
 
     Closing the iterator stops every lane within a token.
     """
-    lines = [str(lane) for lane in lanes]
-    moment = CompareMoment("busy", "Reading the audio", lanes=tuple(LaneMoment(line) for line in lines))
+    moment = CompareMoment("busy", "Reading the audio", lanes=tuple(LaneMoment(str(lane)) for lane in lanes))
     yield moment
     try:
         if not audio:
             raise HubError("There is no audio yet.", "Upload a file or record something first.")
         if not Path(audio).exists():
             raise HubError("This audio has been deleted from the server meanwhile.", "Upload or record it again.")
-        with closing(_compute(hub, lines, audio, reference, details, in_turn)) as moments:
+        with closing(_compute(hub, lanes, audio, reference, details, in_turn)) as moments:
             for moment in moments:
                 yield moment
     except Exception as error:
@@ -95,19 +94,18 @@ def run_lanes(
         yield replace(moment.stopped(), state="failed", message=message, hint=hint)
 
 
-def _gpu_seconds(lines: Sequence[str], audio: str, reference: str, details: bool, in_turn: bool) -> float:
+def _gpu_seconds(lanes: Sequence[Lane], audio: str, reference: str, details: bool, in_turn: bool) -> float:
     """As for one stack (see runs.py), for every lane; bad audio is told before there is a GPU."""
     length = load_audio(audio, limits=Limits.from_env()).seconds
-    return len(lines) * length * (0.15 if details else 0.1)
+    return len(lanes) * length * (0.15 if details else 0.1)
 
 
 @gpu(_gpu_seconds)
 def _compute(
-    hub: Hub, lines: Sequence[str], audio: str, reference: str, details: bool, in_turn: bool
+    hub: Hub, lanes: Sequence[Lane], audio: str, reference: str, details: bool, in_turn: bool
 ) -> Generator[CompareMoment, None, None]:
     """Load and run; the part that needs a GPU."""
-    lanes = [parse_lane(line) for line in lines]
-    moment = CompareMoment("busy", lanes=tuple(LaneMoment(line) for line in lines))
+    moment = CompareMoment("busy", lanes=tuple(LaneMoment(str(lane)) for lane in lanes))
     progress = _Progress(hub, lanes, in_turn)
     shown = 0.0
     with closing(compare(hub, lanes, audio, reference, details, in_turn, Limits.from_env())) as events:
@@ -129,7 +127,7 @@ class _Progress:
     def __init__(self, hub: Hub, lanes: Sequence[Lane], in_turn: bool) -> None:
         self._hub, self._lanes, self._in_turn = hub, lanes, in_turn
         self._texts: list[dict[int, str]] = [{} for _ in lanes]
-        self._missing: dict[int, list[WeightsRef]] = {}
+        self._missing: dict[int, tuple[WeightsRef, ...]] = {}
 
     def after(self, moment: CompareMoment, event: Event) -> CompareMoment:
         """What is shown once `event` has happened."""
@@ -157,15 +155,13 @@ class _Progress:
             return replace(lane, state="busy", message=DOING[Stage.PREPROCESSOR], warnings=event.warnings)
         texts, happened = self._texts[event.lane], event.event
         if isinstance(happened, StageDone):
-            stages = list(Stage)
-            upcoming = stages[(stages.index(Stage(happened.record.stage)) + 1) % len(stages)]
-            return replace(lane, state="busy", message=DOING[upcoming])
+            return replace(lane, state="busy", message=doing_after(happened.record))
         texts[happened.segment] = happened.result.text if isinstance(happened, SegmentDone) else happened.text
-        return replace(lane, state="busy", message=DOING[Stage.LLM], text=_joined(texts))
+        return replace(lane, state="busy", message=DOING[Stage.LLM], text=joined(texts))
 
     def _loading(self, lane: int) -> str:
         if lane not in self._missing:
-            self._missing[lane] = to_download(self._hub, self._lanes[lane].spec(self._hub))
+            self._missing[lane] = self._hub.assemble(self._lanes[lane]).missing
         return download_progress(self._missing[lane]) or "Loading"
 
 
@@ -184,7 +180,3 @@ def opened(path: str, name: str) -> CompareMoment:
         return CompareMoment("done", "Done", comparisons=found, opened=name)
     except Exception as error:
         return CompareMoment("failed", *explain(error))
-
-
-def _joined(texts: Mapping[int, str]) -> str:
-    return " ".join(texts[i].strip() for i in sorted(texts) if texts[i].strip())

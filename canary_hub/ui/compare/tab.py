@@ -9,26 +9,56 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from ...compare import Comparison, LaneResult
+from ...compare import Comparison, LaneResult, to_json, to_markdown
 from ...errors import explain
 from ...hub import Hub
 from ...share.store import SharedResults
-from ..server.queue import MODEL, full_queue
-from ..transcribe.details import side_by_side
-from ..transcribe.tab import EXAMPLE, ON_SEEK, SEEK, playable
-from ..widgets.events import ENDING_WITH_AUDIO, Waiting, after, starting
-from ..widgets.quiet import PICKED, PRIVATE, QUIET
+from ..server.gradio_inside import keep_file
+from ..widgets.details import side_by_side
+from ..widgets.events import PICKED, QUIET, Waiting
+from ..widgets.player import EXAMPLE, ON_SEEK, SEEK, playable, player
+from ..widgets.run_controls import RunControls
 from ..widgets.share_panel import Share
 from . import html as results
 from .cards import Cards
-from .export import Export
 from .runs import CompareMoment, opened, run_lanes
-from .tables import measures
 
 IN_TURN, AT_ONCE = "One after another", "At once"
 
 
-class Shown(NamedTuple):
+class Export:
+    """A comparison as files: JSON that the page opens again, and Markdown for an issue, also to copy."""
+
+    def __init__(self) -> None:
+        with gr.Column(visible=False, elem_id="compare-export") as self.group:
+            with gr.Row(elem_classes="ch-buttons"):
+                self.json = gr.DownloadButton("Download JSON", size="sm", min_width=120, elem_id="compare-json")
+                self.file = gr.DownloadButton("Download Markdown", size="sm", min_width=120, elem_id="compare-md")
+            with gr.Accordion("Markdown, to paste into an issue", open=False, elem_id="compare-markdown"):
+                self.markdown = gr.Textbox(
+                    label="Markdown", lines=4, max_lines=14, interactive=False, buttons=["copy"], elem_id="compare-text"
+                )
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What `prepare` fills."""
+        return [self.group, self.json, self.file, self.markdown]
+
+    def prepare(self, comparisons: Sequence[Comparison]) -> list[Any]:
+        """The files, or nothing at all before a comparison has ended."""
+        if not comparisons:
+            return [gr.update(visible=False), gr.update(value=None), gr.update(value=None), ""]
+        stem = PurePath(comparisons[0].file).stem or "audio"
+        markdown = to_markdown(comparisons)
+        return [
+            gr.update(visible=True),
+            keep_file(to_json(comparisons).encode(), f"{stem}.comparison.json", self.json),
+            keep_file(markdown.encode(), f"{stem}.comparison.md", self.file),
+            markdown,
+        ]
+
+
+class LastComparison(NamedTuple):
     """What the tab showed last, and of which audio file."""
 
     audio: str | None
@@ -59,19 +89,11 @@ class CompareTab:
                     "Stop", variant="stop", interactive=False, elem_id="compare-stop", scale=1, min_width=70
                 )
             self._draw_result()
-        self.last = gr.State(Shown(None, CompareMoment()), time_to_live=3600)
+        self.last = gr.State(LastComparison(None, CompareMoment()), time_to_live=3600)
         self._listen()
 
     def _draw_audio(self) -> None:
-        self.audio = gr.Audio(
-            sources=["upload", "microphone"],
-            type="filepath",
-            label="Speech",
-            elem_id="compare-speech",
-            elem_classes="ch-speech",
-            buttons=[],
-            waveform_options=gr.WaveformOptions(waveform_color="#94a3b8", waveform_progress_color="#0f766e"),
-        )
+        self.audio = player("compare-speech", elem_classes="ch-speech")
         with gr.Row(elem_classes="ch-buttons"):
             self.example = gr.Button("Use the example clip", size="sm", min_width=120, elem_id="compare-example")
             self.open = gr.UploadButton(
@@ -122,7 +144,7 @@ class CompareTab:
         self.details = gr.HTML("", elem_id="compare-details", js_on_load=ON_SEEK)
 
     def _listen(self) -> None:
-        """Wire it up; `_ended` sets the end of a run once more, as in transcribe.py."""
+        """Wire it up."""
         shown = [
             self.status,
             self.lanes,
@@ -135,26 +157,13 @@ class CompareTab:
         ]
         self.cards.listen()
         self.example.click(lambda: playable(EXAMPLE, self.audio), None, [self.audio], **QUIET)
-        if self.waiting:
-            self.waiting.listen(self.run.click)
-        self.run.click(None, None, [self.status, self.run, self.stop], js=starting(), **QUIET)
-        running = self.run.click(
-            self._run,
-            [self.audio, self.reference, self.order, self.detailed, *self.cards.inputs],
-            shown,
-            trigger_mode="once",
-            concurrency_id=MODEL,
-            concurrency_limit=1,
-            **PRIVATE,
-        )
-        for over in after(
-            running.then(self._ended, [self.audio, self.last], shown, **QUIET),
-            running.failure(self._turned_away, [self.audio, self.last], shown, **QUIET),  # `then` does not follow
-            self.audio.change(self._new_audio, [self.audio], shown, cancels=[running], **QUIET),
-            self.open.upload(self._open, [self.open, self.audio], shown, cancels=[running], **QUIET),
-        ):
-            over(None, [self.audio], [self.run, self.stop], js=ENDING_WITH_AUDIO, **QUIET)
-        self.stop.click(None, None, None, cancels=[running], **QUIET)
+        kept = [self.audio, self.last]
+        controls = RunControls([self.run], self.stop, self.status, shown, self._restore, kept, self.audio, self.waiting)
+        inputs = [self.audio, self.reference, self.order, self.detailed, *self.cards.inputs]
+        controls.on(self.run.click, self._run, inputs)
+        controls.listen()
+        controls.replace_at(self.audio.change, self._new_audio, [self.audio])
+        controls.replace_at(self.open.upload, self._open, [self.open, self.audio])
         chosen = [self.which, self.against, self.last]
         self.which.input(
             self._chosen, chosen, [self.status, self.lanes, self.measures, self.details, self.last], **PICKED
@@ -168,7 +177,7 @@ class CompareTab:
         before = None
         with closing(self._moments(audio, reference, order == IN_TURN, detailed, values)) as moments:
             for moment in moments:
-                yield [*self._show(moment, before), Shown(audio, moment)]
+                yield [*self._show(moment, before), LastComparison(audio, moment)]
                 before = moment
 
     def _moments(
@@ -193,55 +202,52 @@ class CompareTab:
         return [
             results.status(moment),
             lanes,
-            measures(first) if first else "",
+            results.measures(first) if first else "",
             _details(first) if first else "",
             gr.update(choices=files, value=0 if files else None, visible=len(files) > 1),
             gr.update(value=results.FIRST, visible=any(c.reference is not None for c in moment.comparisons)),
             *self.export.prepare(moment.comparisons),
         ]
 
-    def _ended(self, audio: str | None, last: Shown) -> list[Any]:
+    def _restore(self, refusal: str | None, audio: str | None, last: LastComparison) -> list[Any]:
+        """What to show after a run; what was there before stays where the full queue took none."""
+        if refusal:
+            return [results.status(CompareMoment("failed", refusal)), *[gr.skip()] * (6 + len(self.export.outputs))]
         if last.audio != audio:
             return self._new_audio(audio)
         moment = last.moment.stopped() if last.moment.state == "busy" else last.moment
-        return [*self._show(moment), Shown(audio, moment)]
-
-    def _turned_away(self, audio: str | None, last: Shown, request: gr.Request) -> list[Any]:
-        busy = full_queue(request) if last.moment.state != "busy" else None  # as in transcribe.py
-        if busy is None:
-            return self._ended(audio, last)
-        return [results.status(CompareMoment("failed", busy)), *[gr.skip()] * (6 + len(self.export.outputs))]
+        return [*self._show(moment), LastComparison(audio, moment)]
 
     def _new_audio(self, audio: str | None) -> list[Any]:
-        return [*self._show(CompareMoment()), Shown(audio, CompareMoment())]
+        return [*self._show(CompareMoment()), LastComparison(audio, CompareMoment())]
 
     def _open(self, path: str, audio: str | None) -> list[Any]:
         moment = opened(path, PurePath(path).name)
         try:
-            return [*self._show(moment), Shown(audio, moment)]
+            return [*self._show(moment), LastComparison(audio, moment)]
         except Exception as error:  # numbers that no run would give
             moment = CompareMoment("failed", *explain(error))
-            return [*self._show(moment), Shown(audio, moment)]
+            return [*self._show(moment), LastComparison(audio, moment)]
 
-    def _chosen(self, which: int, against: str, last: Shown) -> list[Any]:
+    def _chosen(self, which: int, against: str, last: LastComparison) -> list[Any]:
         if not last.moment.comparisons:  # forgotten after an hour
             return [gr.skip()] * 5
         comparison = last.moment.comparisons[which]
         return [
             results.status(last.moment, which),
             results.transcripts(comparison, against),
-            measures(comparison),
+            results.measures(comparison),
             _details(comparison),
             last._replace(which=which),
         ]
 
-    def _against(self, which: int, against: str, last: Shown) -> Any:
+    def _against(self, which: int, against: str, last: LastComparison) -> Any:
         if not last.moment.comparisons:
             return gr.skip()
         return results.transcripts(last.moment.comparisons[which], against)
 
 
-def _to_share(last: Shown) -> tuple[Comparison | None, str | None]:
+def _to_share(last: LastComparison) -> tuple[Comparison | None, str | None]:
     found = last.moment.comparisons
     # A comparison that was opened from a file is not of the audio in the player.
     return (found[last.which] if found else None), None if last.moment.opened else last.audio

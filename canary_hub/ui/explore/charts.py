@@ -1,12 +1,10 @@
-"""Charts of a report as HTML and SVG: they take their colours and sizes from the page, in light, dark and on a phone.
-
-Labels are HTML, the plot is stretched to its place, so that letters and lines keep their size at any width.
-"""
+"""Charts of a report as data for templates/explore/chart.html: HTML and SVG that take their colours and sizes from the
+page, in light, dark and on a phone."""
 
 from __future__ import annotations
 
 import math
-from html import escape
+from typing import Any
 
 from ...explore.report import Chart, Series, count
 
@@ -18,96 +16,76 @@ NAMED = {"padding": "ch-nothing", "text before": "ch-series2", "audio": "ch-seri
 """Series that look the same in every chart."""
 
 
-def draw(chart: Chart) -> str:
-    """A figure with its title, its axes' names and, of several series, their legend."""
-    body = _bars(chart) if chart.kind == "bar" else _lines(chart)
-    return f'<figure class="ch-chart"><figcaption>{escape(chart.title)}</figcaption>{body}</figure>'
+def drawn(chart: Chart) -> dict[str, Any]:
+    """What the template draws: the title, the axes' names, bars or lines, and of several series their legend."""
+    several = len(chart.series) > 1
+    return {
+        "title": chart.title,
+        "x": chart.x,
+        "y": chart.y,
+        "ramp": len(chart.series) > MANY,
+        "legend": [(series.name, _look(chart, i)) for i, series in enumerate(chart.series)] if several else [],
+        **({"bars": _bars(chart)} if chart.kind == "bar" else _lines(chart)),
+    }
 
 
-def _bars(chart: Chart) -> str:
-    """A list: every bar with its label and its value as text."""
+def _bars(chart: Chart) -> list[dict[str, Any]]:
+    """Every bar with its label and its value as text; of several series, with its parts as text too."""
     totals = [sum(series.y[i] for series in chart.series) for i in range(len(chart.series[0].x))]
-    longest = 1.0 if chart.y == "probability" else max(totals, default=0.0) or 1.0
-    rows = "".join(_bar(chart, i, total, longest) for i, total in enumerate(totals))
-    legend = _legend(chart, "ch-block") if len(chart.series) > 1 else ""
-    return f'<ul class="ch-hbars">{rows}</ul><div class="ch-under">{escape(chart.y)}</div>{legend}'
+    chances = chart.y == "probability"
+    longest = 1.0 if chances else max(totals, default=0.0) or 1.0
+    parts = chart.series if len(chart.series) > 1 else ()
+    return [
+        {
+            "label": chart.series[0].x[i],
+            "pieces": [(_look(chart, k), f"{100 * one.y[i] / longest:.2f}") for k, one in enumerate(chart.series)],
+            "value": f"{100 * total:.1f} %" if chances else _figure(total),
+            "parts": ", ".join(f"{_figure(series.y[i])} {series.name}" for series in parts),
+        }
+        for i, total in enumerate(totals)
+    ]
 
 
-def _bar(chart: Chart, i: int, total: float, longest: float) -> str:
-    label = escape(str(chart.series[0].x[i]))
-    pieces = "".join(
-        f'<span class="{_look(chart, k)}" style="width:{100 * series.y[i] / longest:.2f}%"></span>'
-        for k, series in enumerate(chart.series)
-    )
-    value = f"{100 * total:.1f} %" if chart.y == "probability" else _figure(total)
-    parts = ""
-    if len(chart.series) > 1:
-        words = ", ".join(f"{_figure(series.y[i])} {series.name}" for series in chart.series)
-        parts = f'<span class="ch-unseen">: {escape(words)}</span>'
-    return (
-        f'<li><span class="ch-hname">{label}</span><span class="ch-htrack" aria-hidden="true">{pieces}</span>'
-        f'<span class="ch-hvalue">{value}{parts}</span></li>'
-    )
-
-
-def _lines(chart: Chart) -> str:
+def _lines(chart: Chart) -> dict[str, Any]:
+    """Lines as points of a square of 100, with the ticks of both axes at their places in it."""
     xs = [float(x) for series in chart.series for x in series.x]
     left, right = min(xs), max(xs)
     whole = all(x.is_integer() for x in xs)
     right = right if right > left else left + 1.0
     heights = ticks(0.0, max((y for series in chart.series for y in series.y), default=0.0) or 1.0)
-    top = heights[-1]
-    places = [x for x in ticks(left, right) if left <= x <= right and (x.is_integer() or not whole)]
+    columns = [x for x in ticks(left, right) if left <= x <= right and (x.is_integer() or not whole)]
 
-    def across(x: float) -> float:
-        return 100 * (x - left) / (right - left)
+    def across(x: float) -> str:
+        return f"{100 * (x - left) / (right - left):.2f}"
 
-    def down(y: float) -> float:
-        return 100 - 100 * y / top
+    def down(y: float) -> str:
+        return f"{100 - 100 * y / heights[-1]:.2f}"
 
-    grid = "".join(f'<line class="ch-grid" x1="0" x2="100" y1="{down(y):.2f}" y2="{down(y):.2f}"/>' for y in heights)
-    drawn = ""
+    lines = []
     for i, series in enumerate(chart.series):
         points = list(zip((across(float(x)) for x in series.x), map(down, series.y), strict=True))
-        at = f' style="--at:{i / (len(chart.series) - 1):.3f}"' if len(chart.series) > MANY else ""
-        joined = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
-        drawn += f'<polyline class="{_look(chart, i)}"{at} points="{joined}"/>'
-        if len(points) < DOTS and len(chart.series) <= MANY:
-            dots = "".join(f"M{x:.2f} {y:.2f}h0" for x, y in points)
-            drawn += f'<path class="ch-dots {_look(chart, i)}" d="{dots}"/>'
-    rows = "".join(f'<span style="top:{down(y):.2f}%">{_figure(y)}</span>' for y in heights)
-    columns = "".join(f'<span style="left:{across(x):.2f}%">{_figure(x)}</span>' for x in places)
-    legend = _legend(chart, "ch-stroke") if len(chart.series) > 1 else ""
-    return (
-        f'<div class="ch-over" aria-hidden="true">{escape(chart.y)}</div>'
-        f'<div class="ch-plot" role="img" aria-label="{escape(_said(chart), quote=True)}">'
-        f'<div class="ch-yticks" aria-hidden="true">{rows}</div>'
-        f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{grid}{drawn}</svg>'
-        f'<div class="ch-xticks" aria-hidden="true">{columns}</div></div>'
-        f'<div class="ch-under" aria-hidden="true">{escape(chart.x)}</div>{legend}'
-    )
+        dotted = len(points) < DOTS and len(chart.series) <= MANY
+        lines.append(
+            {
+                "look": _look(chart, i),
+                "at": f"{i / (len(chart.series) - 1):.3f}" if len(chart.series) > MANY else "",
+                "points": " ".join(f"{x},{y}" for x, y in points),
+                "dots": "".join(f"M{x} {y}h0" for x, y in points) if dotted else "",
+            }
+        )
+    return {
+        "description": _description(chart),
+        "heights": [(down(y), _figure(y)) for y in heights],
+        "columns": [(across(x), _figure(x)) for x in columns],
+        "lines": lines,
+    }
 
 
 def _look(chart: Chart, i: int) -> str:
     return "ch-ramp" if len(chart.series) > MANY else NAMED.get(chart.series[i].name, f"ch-series{i % 4}")
 
 
-def _legend(chart: Chart, kind: str) -> str:
-    first, last = chart.series[0], chart.series[-1]
-    if len(chart.series) > MANY:
-        return (
-            f'<div class="ch-names" aria-hidden="true"><span>{escape(first.name)}</span><span class="ch-scale"></span>'
-            f"<span>{escape(last.name)}</span></div>"
-        )
-    names = "".join(
-        f'<span><svg viewBox="0 0 24 10" class="{kind}" aria-hidden="true"><path class="{_look(chart, i)}" '
-        f'd="M1 5H23"/></svg>{escape(series.name)}</span>'
-        for i, series in enumerate(chart.series)
-    )
-    return f'<div class="ch-names" aria-hidden="true">{names}</div>'
-
-
-def _said(chart: Chart) -> str:
+def _description(chart: Chart) -> str:
     """What a screen reader says: the axes, and where each line starts and ends."""
     shown = chart.series if len(chart.series) <= MANY else (chart.series[0], chart.series[-1])
     lines = "; ".join(_ends(series) for series in shown)

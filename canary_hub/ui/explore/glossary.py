@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from html import escape
+from typing import NamedTuple
 
 EVERYWHERE = {
     r"tokens?": "A piece of text, often a word or a part of one: what the LLM reads and writes.",
@@ -90,8 +90,16 @@ SPECIAL = {
 """Exploration -> pattern -> what it means. Longer matches win, so that "audio embeddings" is no "embeddings"."""
 
 
+class Explained(NamedTuple):
+    """A stretch of text; with a meaning, it is a word that is explained in the tip of that id."""
+
+    text: str
+    meaning: str = ""
+    id: str = ""
+
+
 class Words:
-    """Text as HTML, in which a word is explained at its first use. One for every section of a page.
+    """Cuts texts so that a word is explained at its first use. One for every section of a page.
 
     name: the exploration. prefix: makes the ids unique on the page.
     """
@@ -104,21 +112,14 @@ class Words:
         self._prefix = prefix
         self._explained: set[str] = set()
 
-    def __call__(self, text: str) -> str:
-        """Escape `text` and explain what has not been explained yet."""
-        html, end = "", 0
+    def __call__(self, text: str) -> list[Explained]:
+        """The text in pieces, with those explained that have not been yet."""
+        pieces, end = [], 0
         for found in self._any.finditer(text):
             meaning = next(meaning for pattern, meaning in self._known if pattern.fullmatch(found[0]))
             if meaning not in self._explained:
-                html += escape(text[end : found.start()]) + self._term(found[0], meaning)
+                id = f"{self._prefix}-{len(self._explained)}"
+                self._explained.add(meaning)
+                pieces += [Explained(text[end : found.start()]), Explained(found[0], meaning, id)]
                 end = found.end()
-        return html + escape(text[end:])
-
-    def _term(self, word: str, meaning: str) -> str:
-        id = f"{self._prefix}-{len(self._explained)}"
-        self._explained.add(meaning)
-        button = f'<button type="button" class="ch-term" aria-describedby="{id}">{escape(word)}</button>'
-        return (
-            f'<span class="ch-gloss">{button}'
-            f'<span class="ch-tip" role="tooltip" id="{id}">{escape(meaning)}</span></span>'
-        )
+        return [*pieces, Explained(text[end:])] if text else []

@@ -111,7 +111,7 @@ def _gpu_seconds(key: Key, length: float) -> float:
 def _compute(hub: Hub, key: Key, length: float) -> Generator[str | Exploration, None, None]:
     """Load and explore; the part that needs a GPU. Yields what is happening, then what was found."""
     spec = hub.stack(key.stack)
-    with (yield from load(hub, spec)):  # the exploration takes it from the pool
+    with (yield from load(hub, spec, str)):  # the exploration takes it from the pool
 
         def work() -> Exploration:
             with _one_at_a_time:

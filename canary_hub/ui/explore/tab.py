@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from html import escape
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -14,11 +13,12 @@ from ...errors import HubError
 from ...explore.exploration import Exploration
 from ...explore.subject import Subject
 from ...hub import Hub
+from ...run.figures import seconds
 from ..server.gradio_inside import keep_file
-from ..server.queue import MODEL
-from ..widgets.events import Waiting, after, ending, starting
-from ..widgets.html import seconds, status
-from ..widgets.quiet import PRIVATE, QUIET
+from ..widgets.events import PRIVATE, Waiting
+from ..widgets.html import idle, note, status
+from ..widgets.player import player
+from ..widgets.run_controls import RunControls
 from ..widgets.runs import Moment
 from .html import shown
 from .runs import HEARING, ExploreMoment, Key, computes, run_exploration
@@ -35,16 +35,13 @@ LESSONS = {
 }
 """Exploration -> its title, and what one learns."""
 
-IDLE = '<div class="ch-status ch-idle" role="status">Choose one of the five above.</div>'
-READY = (
-    '<div class="ch-status ch-idle" role="status">This one runs the model on a clip. It takes some seconds: '
-    "press Show.</div>"
-)
+IDLE = idle("Choose one of the five above.")
+READY = idle("This one runs the model on a clip. It takes some seconds: press Show.")
 KEPT = 12
 """So many results are kept for a visitor who goes back to them."""
 
 
-class Shown(NamedTuple):
+class LastExploration(NamedTuple):
     """What the tab showed last, of what, and what it has shown before."""
 
     key: Key
@@ -69,7 +66,7 @@ class ExploreTab:
             self.json = gr.DownloadButton(
                 "Download all of it as JSON", size="sm", visible=False, min_width=120, elem_id="explore-json"
             )
-        self.last = gr.State(Shown(Key(first, None), ExploreMoment()), time_to_live=3600)
+        self.last = gr.State(LastExploration(Key(first, None), ExploreMoment()), time_to_live=3600)
         self._listen()
 
     def _draw_choice(self, first: str) -> None:
@@ -84,73 +81,54 @@ class ExploreTab:
         lessons = [(f"{i}. {title}\n{learn}", name) for i, (name, (title, learn)) in enumerate(LESSONS.items(), 1)]
         self.which = gr.Radio(lessons, label="What to look at", elem_id="explore-which")
         with gr.Accordion("Listen to another clip", open=False, visible=False, elem_id="explore-clip") as self.clip:
-            gr.HTML('<p class="ch-note">Without one, the example is heard: digits, spoken by a synthetic voice.</p>')
-            self.audio = gr.Audio(
-                sources=["upload", "microphone"],
-                type="filepath",
-                label="Speech",
-                elem_id="explore-speech",
-                buttons=[],
-                waveform_options=gr.WaveformOptions(waveform_color="#94a3b8", waveform_progress_color="#0f766e"),
-            )
+            gr.HTML(note("Without one, the example is heard: digits, spoken by a synthetic voice."))
+            self.audio = player("explore-speech")
 
     def _note(self, stack: str) -> str:
         try:
             missing = Subject(self.hub, stack).missing
         except HubError as error:
-            return f'<p class="ch-note ch-warning">{escape(error.message)}</p>'
+            return note("", warning=error.message)
         if missing:
             how = (
                 "Its weights are not on this machine. What follows from its configuration is shown; nothing is fetched."
             )
         else:
             how = "Shown with its weights, which are on this machine."
-        note = escape(self.hub.registry.stack(stack).note)
-        return f'<p class="ch-note">{note} <span class="ch-quiet">{how}</span></p>'
+        return note(self.hub.registry.stack(stack).note, quiet=how)
 
     def _listen(self) -> None:
-        """Wire it up; `_ended` sets the end of a run once more, as in transcribe.py."""
+        """Wire it up."""
         key = [self.stack, self.which, self.audio]
         outputs = [self.status, self.sections, self.buttons, self.clip, self.json, self.last]
-        if self.waiting:
-            self.waiting.listen(self.run.click)
-        self.run.click(None, None, [self.status, self.run, self.stop], js=starting(), **QUIET)
-        running = self.run.click(
-            self._run,
-            [*key, self.last],
-            outputs,
-            trigger_mode="once",
-            concurrency_id=MODEL,
-            concurrency_limit=1,
-            **PRIVATE,
-        )
+        kept = [*key, self.last]
+        controls = RunControls([self.run], self.stop, self.status, outputs, self._restore, kept, waiting=self.waiting)
+        controls.on(self.run.click, self._run, kept)
+        controls.listen()
         looking = gr.on(
             [self.stack.input, self.which.input, self.audio.change],
             self._look,
-            [*key, self.last],
+            kept,
             [self.note, *outputs],
             trigger_mode="always_last",
-            cancels=[running],
+            cancels=controls.running,
             concurrency_id=LOOK,
             concurrency_limit=4,
             **PRIVATE,
         )
-        for ends in (running.then, running.failure, looking.failure):
-            for over in after(ends(self._ended, [*key, self.last], outputs, **QUIET)):
-                over(None, None, [self.run, self.stop], js=ending(), **QUIET)
-        self.stop.click(None, None, None, cancels=[running], **QUIET)
+        controls.restore_at(looking.failure)
 
-    def _look(self, stack: str, name: str | None, audio: str | None, last: Shown) -> Iterator[list[Any]]:
+    def _look(self, stack: str, name: str | None, audio: str | None, last: LastExploration) -> Iterator[list[Any]]:
         """Something else was chosen: what was shown before is shown again, what needs no model at once."""
         key, note = Key(stack, name, audio), self._note(stack)
         before = dict(last.kept).get(key, ExploreMoment())
         if before.found or name is None or computes(self.hub, key):
-            yield [note, *self._show(key, before), Shown(key, before, last.kept)]
+            yield [note, *self._show(key, before), LastExploration(key, before, last.kept)]
             return
         for moment in run_exploration(self.hub, key):
             yield [note, *self._show(key, moment), _after(key, moment, last)]
 
-    def _run(self, stack: str, name: str | None, audio: str | None, last: Shown) -> Iterator[list[Any]]:
+    def _run(self, stack: str, name: str | None, audio: str | None, last: LastExploration) -> Iterator[list[Any]]:
         key, before = Key(stack, name, audio), None
         with closing(run_exploration(self.hub, key)) as moments:
             for moment in moments:
@@ -158,12 +136,16 @@ class ExploreTab:
                 yield outputs if moment != before else [gr.skip()] * len(outputs)
                 before = moment
 
-    def _ended(self, stack: str, name: str | None, audio: str | None, last: Shown) -> list[Any]:
+    def _restore(
+        self, refusal: str | None, stack: str, name: str | None, audio: str | None, last: LastExploration
+    ) -> list[Any]:
+        if refusal:
+            return [status(Moment("failed", refusal)), *[gr.skip()] * 5]
         key = Key(stack, name, audio)
         moment = last.moment if last.key == key else dict(last.kept).get(key, ExploreMoment())
         if moment.state == "busy":
             moment = ExploreMoment("stopped", "Stopped.", "Press Show to begin again.")
-        return [*self._show(key, moment), Shown(key, moment, last.kept)]
+        return [*self._show(key, moment), LastExploration(key, moment, last.kept)]
 
     def _show(self, key: Key, moment: ExploreMoment) -> list[Any]:
         """The outputs of one moment, except what is remembered of it."""
@@ -192,9 +174,9 @@ class ExploreTab:
         return keep_file(content, f"{key.name}-{key.stack}.json", self.json)
 
 
-def _after(key: Key, moment: ExploreMoment, last: Shown) -> Shown:
+def _after(key: Key, moment: ExploreMoment, last: LastExploration) -> LastExploration:
     """What is remembered once `moment` is shown."""
     kept = last.kept
     if moment.found:
         kept = (*(pair for pair in kept if pair[0] != key), (key, moment))[-KEPT:]
-    return Shown(key, moment, kept)
+    return LastExploration(key, moment, kept)

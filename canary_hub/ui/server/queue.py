@@ -19,7 +19,7 @@ MODEL = "model"
 """Concurrency id of everything that computes with a model: one run at a time, the others wait in the queue."""
 
 RETRY_SECONDS = 10
-"""When a visitor who was kept out may try again, as long as no run has ended by which that could be told."""
+"""When a visitor who was kept out may try again, as long as no run has ended to judge by."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Rate:
             spent = self._spent.setdefault(visitor, deque())
             while spent and spent[0][0] <= now - self.seconds:
                 spent.popleft()
-            if sum(one for _, one in spent) + amount <= self.most:
+            if sum(spent_then for _, spent_then in spent) + amount <= self.most:
                 spent.append((now, amount))
                 return 0
             if not spent:

@@ -6,7 +6,7 @@ import os
 import secrets
 from typing import Any
 
-from ...errors import OptionError
+from ...settings import number
 
 SECRET = secrets.token_urlsafe()
 """Known to this process alone."""
@@ -19,12 +19,8 @@ def trusted_proxies() -> int:
 
     CANARY_HUB_TRUSTED_PROXIES; by default 1 on a Space, else 0. Raises: OptionError.
     """
-    text = os.environ.get("CANARY_HUB_TRUSTED_PROXIES", "").strip()
-    if text and not (text.isascii() and text.isdecimal()):
-        raise OptionError(
-            f"CANARY_HUB_TRUSTED_PROXIES is {text!r}, no number of proxies.", "Unset it, or set it to 0, 1 or 2."
-        )
-    return int(text) if text else int(bool(os.environ.get("SPACE_ID")))
+    default = 1 if os.environ.get("SPACE_ID") else 0
+    return int(number("CANARY_HUB_TRUSTED_PROXIES", default, integer=True, zero=True))
 
 
 def visitor(request: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -10,12 +11,13 @@ import gradio as gr
 from ...compare import MIN_LANES
 from ...errors import HubError
 from ...hub import Hub
+from ...lanes import Lane
 from ...share.links import Link, View, describe, from_query, known, to_query
 from ..compare.forms import LaneForm
 from ..compare.tab import AT_ONCE, IN_TURN, CompareTab
 from ..transcribe.tab import TranscribeTab
+from ..widgets.events import QUIET
 from ..widgets.html import status
-from ..widgets.quiet import QUIET
 from ..widgets.runs import Moment
 from .view import SharedView
 
@@ -28,12 +30,12 @@ RESTORED = "() => { window.canaryHub.restored = true; }"
 class Permalink:
     """Ties the tabs to the address bar; draw it above the tabs.
 
-    What was not understood of a link is told in a line of its own.
+    A line of its own says what was not understood of a link.
     """
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.told = gr.HTML("", visible=False, elem_id="link-note")
+        self.note = gr.HTML("", visible=False, elem_id="link-note")
         self.query = gr.Textbox("", visible="hidden", elem_id="link-query")
         self.view = gr.State("transcribe")
 
@@ -61,18 +63,19 @@ class Permalink:
         ]
         for view, inputs, link in every:
             tab = views[view]
-            asked = [self.view, *inputs]
             changes = [widget.change for widget in inputs]
-            gr.on(changes, _of_view(view, link), asked, [self.query], trigger_mode="always_last", **QUIET)
+            gr.on(
+                changes, _of_view(view, link), [self.view, *inputs], [self.query], trigger_mode="always_last", **QUIET
+            )
             tab.select(_selected(view), None, [self.view], **QUIET).then(link, inputs, [self.query], **QUIET)
         self.query.change(None, [self.query], None, js=SHOW, **QUIET)
-        outputs = [self.told, tabs, self.view, transcribe.detailed, *transcribe.picker.outputs]
+        outputs = [self.note, tabs, self.view, transcribe.detailed, *transcribe.picker.outputs]
         outputs += [compare.detailed, compare.order, *compare.cards.outputs]
         restored = demo.load(self._restore, None, [*outputs, *(shared.outputs if shared else [])], **QUIET)
         restored.then(None, None, None, js=RESTORED, **QUIET)
 
     def _of_transcribe(self, details: bool, *values: Any) -> Any:
-        return self._query(lambda: Link(lanes=(self.transcribe.picker.lane(values),), details=details))
+        return self._query(lambda: Link(lanes=(_sayable(self.transcribe.picker.lane(values)),), details=details))
 
     def _of_compare(self, details: bool, order: str, *values: Any) -> Any:
         lanes = self.compare.cards.lanes
@@ -90,8 +93,8 @@ class Permalink:
         link, more = known(link, self.hub)
         if link.result and self.shared is None:
             more.append("This page shares no results.")
-        said = describe([*problems, *more])
-        told = status(Moment("failed", "Not all of this link is understood here.", said)) if said else ""
+        message = describe([*problems, *more])
+        line = status(Moment("failed", "Not all of this link is understood here.", message)) if message else ""
         opened = self.shared.opened(link.result) if self.shared and link.result else None
         transcribe = compare = None
         if link.view == "transcribe" and link.lanes:
@@ -100,13 +103,23 @@ class Permalink:
             forms = [LaneForm.of(self.hub, lane) for lane in link.lanes]
             compare = [link.details, AT_ONCE if link.at_once else IN_TURN, *self.compare.cards.show(forms)]
         return [
-            gr.update(value=told, visible=bool(told)),
+            gr.update(value=line, visible=bool(line)),
             gr.Tabs(visible=False) if opened else gr.Tabs(selected=link.view) if link.lanes else gr.skip(),
             link.view if link.lanes else gr.skip(),
             *_or_same(transcribe, 1 + len(self.transcribe.picker.outputs)),
             *_or_same(compare, 2 + len(self.compare.cards.outputs)),
             *_or_same(opened, len(self.shared.outputs) if self.shared else 0),
         ]
+
+
+def _sayable(lane: Lane) -> Lane:
+    """The lane with its options as one types them, without those for which there are no words: null, lists, objects."""
+    options = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in lane.options.items()
+        if isinstance(value, str | int | float)
+    }
+    return replace(lane, options=options)
 
 
 def _selected(view: View) -> Any:

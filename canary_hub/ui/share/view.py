@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -12,15 +11,16 @@ from ...compare import Comparison, LaneResult
 from ...errors import HubError, explain
 from ...run.result import Result
 from ...share.store import Opened, SharedResults
-from ..compare import html as compare_results
-from ..compare.tables import measures
+from ..compare.html import measures, transcripts
 from ..server.gradio_inside import keep_file
-from ..transcribe.details import details, side_by_side
 from ..transcribe.downloads import captions
-from ..transcribe.tab import ON_SEEK, SEEK
-from ..widgets import html as results
-from ..widgets.quiet import QUIET
+from ..transcribe.html import segments, stages
+from ..widgets.details import details, side_by_side
+from ..widgets.events import QUIET
+from ..widgets.html import status
+from ..widgets.player import ON_SEEK, SEEK
 from ..widgets.runs import Moment
+from ..widgets.templates import render
 
 
 class SharedView:
@@ -43,7 +43,7 @@ class SharedView:
                 self.key = gr.Textbox(
                     label="Key", info="It was shown when the link was made.", submit_btn="Delete", elem_id="shared-key"
                 )
-                self.told = gr.HTML("")
+                self.message = gr.HTML("")
         self.id = gr.State("")
 
     @property
@@ -53,7 +53,7 @@ class SharedView:
 
     def listen(self) -> None:
         """Wire the key, and the times to the player."""
-        self.key.submit(self._delete, [self.id, self.key], [self.told, self.audio, self.body], **QUIET)
+        self.key.submit(self._delete, [self.id, self.key], [self.message, self.audio, self.body], **QUIET)
         self.body.click(None, None, [self.audio], js=SEEK, **QUIET)
 
     def opened(self, id: str) -> list[Any]:
@@ -67,7 +67,7 @@ class SharedView:
                 audio = gr.Audio(path, visible=True, subtitles=subtitles)
             return [gr.update(visible=True), heading(found), audio, body(found), id]
         except Exception as error:
-            failed = results.status(Moment("failed", *explain(error)))
+            failed = status(Moment("failed", *explain(error)))
             return [gr.update(visible=True), failed, gr.Audio(visible=False), "", ""]
 
     def _delete(self, id: str, key: str) -> list[Any]:
@@ -76,20 +76,16 @@ class SharedView:
                 raise HubError("There is nothing to delete here.")
             self.shared.delete(id, key)
         except Exception as error:
-            return [results.status(Moment("failed", *explain(error))), gr.skip(), gr.skip()]
-        told = results.status(Moment("stopped", "Deleted.", "The link leads nowhere now."))
-        return [told, gr.Audio(None, visible=False), ""]
+            return [status(Moment("failed", *explain(error))), gr.skip(), gr.skip()]
+        answer = status(Moment("stopped", "Deleted.", "The link leads nowhere now."))
+        return [answer, gr.Audio(None, visible=False), ""]
 
 
 def heading(found: Opened) -> str:
     """What it is, when it was shared and when it goes."""
     created, expires = (time.strftime("%d %B %Y", time.gmtime(at)) for at in (found.created, found.expires))
     what = "comparison" if isinstance(found.result, Comparison) else "transcript"
-    return (
-        f'<div class="ch-status ch-done"><strong>A shared {what} of {escape(found.result.file)}</strong>'
-        f"<span>Shared on {created}, kept until {expires}. Nothing was run to show it. "
-        '<a href="./">Try it with your own speech</a></span></div>'
-    )
+    return render("share/heading.html", what=what, file=found.result.file, created=created, expires=expires)
 
 
 def body(found: Opened) -> str:
@@ -101,12 +97,12 @@ def body(found: Opened) -> str:
             for number, lane in enumerate(result.lanes, 1)
             if isinstance(lane, LaneResult) and lane.trace
         ]
-        return compare_results.transcripts(result) + measures(result) + side_by_side(traces)
+        return transcripts(result) + measures(result) + side_by_side(traces)
     moment = Moment("done", result=result, warnings=result.warnings)
     return (
-        results.status(moment)
-        + f'<p class="ch-text">{escape(result.text)}</p>'
-        + results.segments(dict(enumerate(result.segments)), heard=found.audio is not None)
-        + results.stages(moment, {})
+        status(moment)
+        + render("share/text.html", text=result.text)
+        + segments(dict(enumerate(result.segments)), heard=found.audio is not None)
+        + stages(moment, {})
         + details(result.trace)
     )

@@ -11,7 +11,7 @@ import gradio as gr
 from ...run.formats import FORMATS, cues, to_srt, to_vtt
 from ...run.result import Result
 from ..server.gradio_inside import keep_file
-from ..widgets.quiet import QUIET
+from ..widgets.events import QUIET
 from ..widgets.runs import Moment
 
 LINE_CHARS, LINES = 42, 2

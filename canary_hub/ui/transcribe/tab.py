@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -13,36 +12,22 @@ import gradio as gr
 from ...errors import explain
 from ...hub import Hub
 from ...share.store import SharedResults
-from ..server.gradio_inside import keep_file
-from ..server.queue import MODEL, full_queue
-from ..widgets import html as results
-from ..widgets.events import ENDING_WITH_AUDIO, Waiting, after, starting
+from ..widgets.details import details
+from ..widgets.events import QUIET, Waiting
+from ..widgets.html import idle, note, status
 from ..widgets.picker import Picker, component_pickers, prompt_fields, stack_picker
-from ..widgets.quiet import PRIVATE, QUIET
+from ..widgets.player import EXAMPLE, ON_SEEK, SEEK, SENTENCE, playable, player
+from ..widgets.run_controls import RunControls
 from ..widgets.runs import Moment, transcribe
 from ..widgets.share_panel import Share
 from .ask import Ask
-from .details import details
 from .downloads import Downloads
+from .html import segments, stages
 
-ON_SEEK = "element.addEventListener('click', (e) => e.target.closest('[data-seek]') && trigger('click'))"
-SEEK = "() => ({__type__: 'update', playback_position: window.canaryHub.seconds})"
-"""Runs in the browser alone: moves the player to where the last click on a time pointed."""
-
-EXAMPLE = Path(__file__).parents[2] / "clips" / "digits.flac"
-"""Digits, spoken by a text-to-speech voice."""
-SENTENCE = EXAMPLE.with_name("sentence.flac")
-"""A sentence, spoken by the same voice."""
-
-IDLE = '<div class="ch-status ch-idle" role="status">The transcript appears here.</div>'
+IDLE = idle("The transcript appears here.")
 
 
-def playable(clip: Path, audio: gr.Audio) -> str:
-    """A copy for the player: gradio sends the package's own files only if the server was started in a folder above."""
-    return keep_file(clip.read_bytes(), clip.name, audio)
-
-
-class Shown(NamedTuple):
+class LastRun(NamedTuple):
     """What the page showed last, and of which audio file."""
 
     audio: str | None
@@ -64,18 +49,11 @@ class TranscribeTab:
                 self._draw_output()
                 self.ask = Ask(hub, self.picker, self.text, first)
         self.details = gr.HTML("", elem_id="details", js_on_load=ON_SEEK)
-        self.last = gr.State(Shown(None, Moment()), time_to_live=3600)
+        self.last = gr.State(LastRun(None, Moment()), time_to_live=3600)
         self._listen()
 
     def _draw_input(self, first: str) -> None:
-        self.audio = gr.Audio(
-            sources=["upload", "microphone"],
-            type="filepath",
-            label="Speech",
-            elem_id="speech",
-            buttons=[],
-            waveform_options=gr.WaveformOptions(waveform_color="#94a3b8", waveform_progress_color="#0f766e"),
-        )
+        self.audio = player("speech")
         with gr.Row(elem_classes="ch-buttons"):
             self.example = gr.Button("Try digits", size="sm", min_width=90, elem_id="example")
             self.sentence = gr.Button("Try a phrase", size="sm", min_width=90, elem_id="sentence")
@@ -94,7 +72,7 @@ class TranscribeTab:
             elem_id="detailed",
         )
         with gr.Accordion("Prompt", open=False, elem_id="prompt"):
-            gr.HTML('<p class="ch-note">The audio always keeps its place between the two texts.</p>')
+            gr.HTML(note("The audio always keeps its place between the two texts."))
             prompt_fields(self.picker, first)
         with gr.Accordion("Components", open=False, elem_id="components"):
             component_pickers(self.picker, first)
@@ -112,12 +90,7 @@ class TranscribeTab:
         self.stages = gr.HTML("", elem_id="stages")
 
     def _listen(self) -> None:
-        """Wire it up.
-
-        What is shown at the end of a run is set once more after it (`_ended`), from what the run left in
-        `self.last`: when a run is cancelled, a late moment of it may arrive after the answer to the click.
-        Only then may the next run be asked for.
-        """
+        """Wire it up."""
         shown = [
             self.status,
             self.text,
@@ -128,33 +101,22 @@ class TranscribeTab:
             self.last,
         ]
         self.picker.listen()
-        if self.waiting:  # before the runs: what a click starts in the browser, it starts one after the other
-            ask = self.ask
-            self.waiting.listen(self.run.click, ask.summarise.click, ask.actions.click, ask.question.submit)
-        self.ask.listen()
+        self.ask.listen(self.waiting)
         self.example.click(lambda: playable(EXAMPLE, self.audio), None, [self.audio], **QUIET)
         self.sentence.click(lambda: playable(SENTENCE, self.audio), None, [self.audio], **QUIET)
         self.video.upload(lambda path: path, [self.video], [self.audio], **QUIET)
-        self.run.click(None, None, [self.status, self.run, self.stop], js=starting(), **QUIET)
-        running = self.run.click(
+        kept = [self.audio, self.last]
+        controls = RunControls([self.run], self.stop, self.status, shown, self._restore, kept, self.audio, self.waiting)
+        controls.on(
+            self.run.click,
             self._run,
             [self.audio, self.detailed, *self.picker.inputs],
-            shown,
-            trigger_mode="once",
-            concurrency_id=MODEL,
-            concurrency_limit=1,
-            **PRIVATE,
+            lambda ended: self.downloads.listen(self.last, self.audio, ended),
         )
-        ended = running.then(self._ended, [self.audio, self.last], shown, **QUIET)
-        # What the queue turns away ends too, and `then` does not follow.
-        away = running.failure(self._turned_away, [self.audio, self.last], shown, **QUIET)
-        prepared = self.downloads.listen(self.last, self.audio, ended)
+        controls.listen()
+        controls.replace_at(self.audio.change, self._new_audio, [self.audio])
         if self.shared:
-            self.share.listen(self.last, lambda shown: (shown.moment.result, shown.audio))
-        self.stop.click(None, None, None, cancels=[running], **QUIET)
-        changed = self.audio.change(self._new_audio, [self.audio], shown, cancels=[running], **QUIET)
-        for over in (ended.failure, *after(prepared, away, changed)):
-            over(None, [self.audio], [self.run, self.stop], js=ENDING_WITH_AUDIO, **QUIET)
+            self.share.listen(self.last, lambda last: (last.moment.result, last.audio))
         for timed in (self.segments, self.details):
             timed.click(None, None, [self.audio], js=SEEK, **QUIET)
 
@@ -162,44 +124,40 @@ class TranscribeTab:
         before = None
         with closing(self._moments(audio, detailed, values)) as moments:
             for moment in moments:
-                yield [*self._show(moment, before), Shown(audio, moment)]
+                yield [*self._show(moment, before), LastRun(audio, moment)]
                 before = moment
 
     def _moments(self, audio: str | None, detailed: bool, values: Sequence[Any]) -> Generator[Moment, None, None]:
         try:
-            choice = self.picker.choice(values)
+            lane = self.picker.lane(values)
         except Exception as error:
             yield Moment("failed", *explain(error))
             return
-        yield from transcribe(self.hub, choice, audio, detailed)
+        yield from transcribe(self.hub, lane, audio, detailed)
 
     def _show(self, moment: Moment, before: Moment | None) -> list[Any]:
         """The outputs of one moment; what has not changed since `before` is not sent again."""
         same = gr.skip()
         switched = before is None or before.state != moment.state
         return [
-            results.status(moment) if moment.state != "idle" else IDLE,
+            status(moment) if moment.state != "idle" else IDLE,
             same if before and before.text == moment.text else moment.text,
-            same if before and before.segments is moment.segments else results.segments(moment.segments),
-            results.stages(moment, self.titles) if switched else same,
+            same if before and before.segments is moment.segments else segments(moment.segments),
+            stages(moment, self.titles) if switched else same,
             gr.update(visible=False) if before is None and moment.result is None else same,
             details(moment.result.trace if moment.result else None) if switched else same,
         ]
 
-    def _ended(self, audio: str | None, last: Shown) -> list[Any]:
+    def _restore(self, refusal: str | None, audio: str | None, last: LastRun) -> list[Any]:
+        """What to show after a run; what was there before stays where the full queue took none."""
+        if refusal:
+            return [status(Moment("failed", refusal)), *[gr.skip()] * 6]
         if last.audio != audio:
             return self._new_audio(audio)
         moment = last.moment
         if moment.state == "busy":
             moment = replace(moment, state="stopped", message="Stopped.", hint="What was written until then is kept.")
-        return [*self._show(moment, None), Shown(audio, moment)]
-
-    def _turned_away(self, audio: str | None, last: Shown, request: gr.Request) -> list[Any]:
-        """A run that had begun was stopped, which gradio calls a failure too."""
-        busy = full_queue(request) if last.moment.state != "busy" else None
-        if busy is None:
-            return self._ended(audio, last)
-        return [results.status(Moment("failed", busy)), *[gr.skip()] * 6]
+        return [*self._show(moment, None), LastRun(audio, moment)]
 
     def _new_audio(self, audio: str | None) -> list[Any]:
-        return [*self._show(Moment(), None), Shown(audio, Moment())]
+        return [*self._show(Moment(), None), LastRun(audio, Moment())]

@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import TimeoutError as NotYet
+from typing import TypeVar
 
 from ...errors import HubError
 from ...hub import Hub
+from ...lanes import Lane
 from ...pipeline import Stack
 from ...run.background import in_background
 from ...specs import StackSpec, WeightsRef
 from ...weights.checkpoint import downloaded_bytes
 
+T = TypeVar("T")
+
 LOOK_EVERY = 0.5
 """Seconds between two looks at a download."""
 
 
-def load(hub: Hub, spec: StackSpec) -> Generator[str, None, Stack]:
-    """Yield what is happening, return the stack.
+def load(hub: Hub, stack: StackSpec | Lane, show: Callable[[str], T]) -> Generator[T, None, Stack]:
+    """Yield what is happening, in words that `show` makes something of; return the stack.
 
     A caller that gives up does not stop a download: what has arrived is kept, and the stack is released
     as soon as it is loaded.
 
     Raises: HubError.
     """
-    hub.check(spec).require(spec.name)
-    missing = to_download(hub, spec)
-    work = in_background(lambda: hub.load(spec))
+    assembly = hub.assemble(stack)
+    spec, missing = assembly.spec, assembly.missing
+    assembly.fit.require(spec.name)
+    work = in_background(lambda: hub.load(assembly))
     wait = 0.2  # a stack that is loaded already needs no message
     while True:
         try:
             return work.result(timeout=wait)
         except NotYet:
             wait = LOOK_EVERY
-            yield download_progress(missing) or f"Loading {spec.title or spec.name}"
-
-
-def to_download(hub: Hub, spec: StackSpec) -> list[WeightsRef]:
-    """The stack's weights that are not on this machine. Raises: HubError."""
-    return [checkpoint.ref for checkpoint in hub.checkpoints(spec) if not checkpoint.available]
+            yield show(download_progress(missing) or f"Loading {spec.title or spec.name}")
 
 
 def download_progress(missing: Sequence[WeightsRef]) -> str:
@@ -64,9 +64,9 @@ def warm_up(hub: Hub, spec: StackSpec) -> None:
 
     def work() -> None:
         try:
-            if hub.check(spec).problems or to_download(hub, spec):
-                return
-            hub.load(spec).close()
+            assembly = hub.assemble(spec)
+            if not assembly.fit.problems and not assembly.missing:
+                hub.load(assembly).close()
         except HubError as error:
             logging.getLogger(__name__).warning("%s could not be loaded yet: %s", spec.name, error)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from html import escape
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -13,12 +12,12 @@ from ...errors import HubError, explain
 from ...hub import Hub
 from ...lanes import Lane
 from ...options import build_and_call
+from ...run.figures import size
 from ...specs import ComponentSpec, StackSpec, Stage
 from . import fields
-from .html import size
-from .loading import to_download
-from .quiet import PICKED
-from .runs import Choice
+from .events import PICKED
+from .html import note
+from .templates import render
 
 LABELS = {
     Stage.PREPROCESSOR: ("Preprocessor", "Waveform to log-mel features"),
@@ -40,7 +39,7 @@ class Panel:
 
 @dataclass
 class Picker:
-    """The widgets, and how their values make a `Choice`.
+    """The widgets, and how their values make a `Lane`.
 
     parts_of: hidden; the stack whose parts are shown. A stack that was just picked comes before its parts, which the
         server has to send first: until then those shown are another stack's, and not meant.
@@ -57,7 +56,7 @@ class Picker:
 
     @property
     def inputs(self) -> list[Any]:
-        """What an event has to be given for `choice`, in its order."""
+        """What an event has to be given for `lane`, in its order."""
         return [*self.parts, *self.widgets]
 
     @property
@@ -70,50 +69,37 @@ class Picker:
         """The widgets of all options of all components."""
         return [option.widget for panel in self.panels for option in panel.fields]
 
-    def choice(self, values: Sequence[Any]) -> Choice:
-        """The values of `inputs` as a choice. Raises: OptionError."""
-        picked = self._picked(values)
-        entered = iter(values[len(self.parts) :])
-        options = {}
-        for panel in self.panels:
-            for option in panel.fields:
-                value = next(entered)
-                if picked.components.get(panel.spec.stage) == panel.spec.id:
-                    options[f"{panel.spec.stage.value}.{option.name}"] = option.read(value)
-        return replace(picked, options=options)
-
-    def _picked(self, values: Sequence[Any]) -> Choice:
-        """Stack, components and segmenter from values that begin with those of `parts`."""
-        stack, parts_of, *ids = values[: len(self.parts)]
-        if stack != parts_of:
-            return Choice(stack)
-        segmenter = ids.pop() if self.segmenter else None
-        return Choice(stack, {stage: id for stage, id in zip(self.components, ids, strict=True) if id}, {}, segmenter)
-
     def lane(self, values: Sequence[Any]) -> Lane:
         """The values of `inputs` as a lane that says only what differs from the stack. Raises: OptionError."""
-        choice = self.choice(values)
-        own = self.hub.registry.stack(choice.stack)
-        swapped = {stage: id for stage, id in choice.components.items() if id != own.components[stage]}
-        usual = {
-            f"{panel.spec.stage.value}.{option.name}": option.read(option.show(value))
-            for panel in self.panels
-            if choice.components.get(panel.spec.stage) == panel.spec.id
-            for option, value in zip(panel.fields, _values(own, panel), strict=True)
-        }
-        # A line of text has no form for null, lists and objects.
-        changed = {
-            name: value
-            for name, value in choice.options.items()
-            if value != usual[name] and isinstance(value, str | int | float)
-        }
-        names = [name.partition(".")[2] for name in usual]
+        picked = self._picked(values)
+        own = self.hub.registry.stack(picked.stack)
+        entered = iter(values[len(self.parts) :])
+        changed: dict[str, Any] = {}
+        names: list[str] = []
+        for panel in self.panels:
+            found = [next(entered) for _ in panel.fields]
+            if picked.components.get(panel.spec.stage) != panel.spec.id:
+                continue
+            names += [option.name for option in panel.fields]
+            for option, value, usual in zip(panel.fields, found, _values(own, panel), strict=True):
+                if (new := option.read(value)) != option.read(option.show(usual)):
+                    changed[f"{panel.spec.stage.value}.{option.name}"] = new
         options = {}
         for name, value in changed.items():
             plain = name.partition(".")[2]
-            options[plain if names.count(plain) == 1 else name] = _written(value)
-        segmenter = choice.segmenter if choice.segmenter != own.segmenter else None
-        return Lane(choice.stack, swapped, options, segmenter=segmenter)
+            options[plain if names.count(plain) == 1 else name] = value
+        swapped = {stage: id for stage, id in picked.components.items() if id != own.components[stage]}
+        segmenter = picked.segmenter if picked.segmenter != own.segmenter else None
+        return Lane(picked.stack, swapped, options, segmenter=segmenter)
+
+    def _picked(self, values: Sequence[Any]) -> Lane:
+        """Stack, components and segmenter from values that begin with those of `parts`, the stack's own included."""
+        stack, parts_of, *ids = values[: len(self.parts)]
+        if stack != parts_of:
+            return Lane(stack)
+        segmenter = ids.pop() if self.segmenter else None
+        components = {stage: id for stage, id in zip(self.components, ids, strict=True) if id}
+        return Lane(stack, components, segmenter=segmenter)
 
     @property
     def outputs(self) -> list[Any]:
@@ -123,7 +109,7 @@ class Picker:
 
     def show(self, lane: Lane) -> list[Any]:
         """Everything as a lane says. Raises: HubError for one that this hub does not know."""
-        spec = lane.spec(self.hub)
+        spec = self.hub.stack(lane)
         values = [
             gr.update(value=option.show(value))
             for panel in self.panels
@@ -133,7 +119,7 @@ class Picker:
         dropdowns = [spec.components[stage] for stage in self.components]
         if self.segmenter:
             dropdowns.append(spec.segmenter)
-        fit = fit_note(self.hub, Choice(lane.stack, lane.components, segmenter=lane.segmenter))
+        fit = fit_note(self.hub, Lane(lane.stack, lane.components, segmenter=lane.segmenter))
         return [lane.stack, stack_note(self.hub, spec), fit, lane.stack, *dropdowns, *shown, *values]
 
     def listen(self) -> None:
@@ -168,7 +154,7 @@ def component_pickers(picker: Picker, first: str) -> None:
     """Draw the five stages as dropdowns, and under each the options of what is chosen; then the segmenter, where
     there is more than one."""
     spec = picker.hub.registry.stack(first)
-    picker.fit = gr.HTML(fit_note(picker.hub, Choice(first)), elem_id="fit")
+    picker.fit = gr.HTML(fit_note(picker.hub, Lane(first)), elem_id="fit")
     for stage, (label, info) in LABELS.items():
         choices = [(part.id, part.id) for part in picker.hub.registry.of(stage)]
         with gr.Group():
@@ -219,37 +205,31 @@ def _values(stack: StackSpec, panel: Panel) -> Iterator[Any]:
         yield set_to.get(option.name, known[option.name].get_default(call_default_factory=True))
 
 
-def _written(value: str | float) -> str:
-    """An option's value as one types it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def stack_note(hub: Hub, spec: StackSpec) -> str:
     """What a stack is for, and whether it has to be downloaded first."""
     try:
-        missing = to_download(hub, spec)
+        missing = hub.assemble(spec).missing
     except HubError as error:
-        return f'<p class="ch-note">{escape(spec.note)} <span class="ch-warning">{escape(error.message)}</span></p>'
+        return note(spec.note, warning=error.message)
     if missing:
         gib = sum(ref.gib or 0 for ref in missing)
         much = f"{size(gib * 2**30)}" if gib else "its weights"
         state = f"Not on this machine yet: the first run downloads {much}."
     else:
         state = "Ready on this machine."
-    return f'<p class="ch-note">{escape(spec.note)} <span class="ch-quiet">{escape(state)}</span></p>'
+    return note(spec.note, quiet=state)
 
 
-def fit_note(hub: Hub, choice: Choice) -> str:
+def fit_note(hub: Hub, lane: Lane) -> str:
     """Whether the five fit together, in words: problems, warnings, or that they do."""
+    problems, warnings = fit(hub, lane)
+    return render("fit.html", problems=problems, warnings=warnings)
+
+
+def fit(hub: Hub, lane: Lane) -> tuple[Sequence[str], Sequence[str]]:
+    """What keeps the five from running together, and what is to be known where they do."""
     try:
-        fit = hub.check(choice.spec(hub))
-        problems, warnings = fit.problems, fit.warnings
+        found = hub.check(lane)
     except Exception as error:
-        problems, warnings = (" ".join(explain(error)),), ()
-    if problems:
-        lines = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
-        return f'<div class="ch-fit ch-failed" role="alert"><strong>These do not fit:</strong><ul>{lines}</ul></div>'
-    if warnings:
-        lines = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
-        return f'<div class="ch-fit ch-warned" role="status"><strong>These run, but:</strong><ul>{lines}</ul></div>'
-    return '<div class="ch-fit ch-fits" role="status">These five fit together.</div>'
+        return (" ".join(explain(error)),), ()
+    return found.problems, found.warnings

@@ -7,16 +7,17 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from ...audio.decode import Limits, load_audio
 from ...audio.waveform import Waveform
 from ...errors import HubError, explain
 from ...hub import Hub
+from ...lanes import Lane
 from ...pipeline import Stack
 from ...run.events import Done, SegmentDone, StageDone, Token
 from ...run.result import Result, SegmentResult, StageRecord
-from ...specs import StackSpec, Stage
+from ...specs import Stage
 from .loading import load, memory
 from .zerogpu import gpu
 
@@ -35,20 +36,6 @@ DOING = {
     Stage.PROMPT_TEMPLATE: "Placing the audio in the prompt",
     Stage.LLM: "Writing",
 }
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a visitor picked: a stack, other components in it, values of options by "stage.name", a segmenter."""
-
-    stack: str
-    components: Mapping[Stage, str] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    segmenter: str | None = None
-
-    def spec(self, hub: Hub) -> StackSpec:
-        """The stack it describes. Raises: UnknownNameError, OptionError."""
-        return hub.stack(self.stack, components=self.components, options=self.options, segmenter=self.segmenter)
 
 
 @dataclass(frozen=True)
@@ -78,7 +65,7 @@ class Moment:
     error: type[Exception] | None = None
 
 
-def transcribe(hub: Hub, choice: Choice, audio: str | None, details: bool = False) -> Generator[Moment, None, None]:
+def transcribe(hub: Hub, lane: Lane, audio: str | None, details: bool = False) -> Generator[Moment, None, None]:
     """Load what was picked and run it over one file; a failure is a moment too, never an exception.
 
     Closing the iterator stops the work within a token. With `details` the result carries a trace.
@@ -89,7 +76,7 @@ def transcribe(hub: Hub, choice: Choice, audio: str | None, details: bool = Fals
         if not audio:
             raise HubError("There is no audio yet.", "Upload a file or record something first.")
         wave, seconds = _read(audio)
-        with closing(_compute(hub, choice, wave, audio, seconds, details)) as moments:
+        with closing(_compute(hub, lane, wave, audio, seconds, details)) as moments:
             for moment in moments:
                 yield moment
     except Exception as error:
@@ -112,33 +99,22 @@ def _at_rate(wave: Waveform, audio: str, stack: Stack) -> tuple[Waveform, float]
     return stack.load_audio(audio), time.perf_counter() - started
 
 
-def _gpu_seconds(choice: Choice, wave: Waveform, audio: str, seconds: float, details: bool) -> float:
+def _gpu_seconds(lane: Lane, wave: Waveform, audio: str, seconds: float, details: bool) -> float:
     """Generous for 25 ms a token, four tokens a second of speech, one segment after the other."""
     return wave.seconds * (0.15 if details else 0.1)
 
 
 @gpu(_gpu_seconds)
 def _compute(
-    hub: Hub, choice: Choice, wave: Waveform, audio: str, seconds: float, details: bool
+    hub: Hub, lane: Lane, wave: Waveform, audio: str, seconds: float, details: bool
 ) -> Generator[Moment, None, None]:
     """Load and run; the part that needs a GPU. `seconds` is what reading the file took."""
-    with (yield from _loaded(hub, choice)) as stack:
+    with (yield from load(hub, lane, lambda message: Moment("busy", message))) as stack:
         moment = Moment("busy", DOING[Stage.PREPROCESSOR], warnings=stack.warnings, nbytes=memory(stack))
         yield moment
         wave, more = _at_rate(wave, audio, stack)
         with closing(_run(stack, wave, seconds + more, moment, details)) as moments:
             yield from moments
-
-
-def _loaded(hub: Hub, choice: Choice) -> Generator[Moment, None, Stack]:
-    loading = load(hub, choice.spec(hub))
-    while True:
-        try:
-            message = next(loading)
-        except StopIteration as end:
-            stack: Stack = end.value
-            return stack
-        yield Moment("busy", message)
 
 
 def _run(stack: Stack, wave: Waveform, seconds: float, moment: Moment, details: bool) -> Generator[Moment, None, None]:
@@ -166,7 +142,7 @@ def _run(stack: Stack, wave: Waveform, seconds: float, moment: Moment, details: 
                 if now - shown < SHOW_EVERY:
                     continue
                 shown = now
-                moment = replace(moment, text=_joined(texts), result=so_far())
+                moment = replace(moment, text=joined(texts), result=so_far())
             elif isinstance(event, StageDone):
                 moment = _after_stage(moment, event.record, len(segments))
             elif isinstance(event, SegmentDone):
@@ -174,7 +150,7 @@ def _run(stack: Stack, wave: Waveform, seconds: float, moment: Moment, details: 
                 segments[event.segment] = event.result
                 moment = replace(
                     moment,
-                    text=_joined(texts),
+                    text=joined(texts),
                     segments=dict(segments),
                     share=len(segments) / total,
                     result=so_far(),
@@ -190,13 +166,18 @@ def _run(stack: Stack, wave: Waveform, seconds: float, moment: Moment, details: 
 
 
 def _after_stage(moment: Moment, record: StageRecord, finished: int) -> Moment:
-    stages = list(Stage)
-    upcoming = stages[(stages.index(Stage(record.stage)) + 1) % len(stages)]
-    message = DOING[upcoming]
+    message = doing_after(record)
     if moment.total > 1:
         message += f": {finished} of {moment.total} segments finished"
     return replace(moment, message=message, records=(*moment.records, record))
 
 
-def _joined(texts: Mapping[int, str]) -> str:
+def doing_after(record: StageRecord) -> str:
+    """What a run does next, once a stage is done."""
+    stages = list(Stage)
+    return DOING[stages[(stages.index(Stage(record.stage)) + 1) % len(stages)]]
+
+
+def joined(texts: Mapping[int, str]) -> str:
+    """The transcript so far, from the texts of the segments by their index."""
     return " ".join(texts[i].strip() for i in sorted(texts) if texts[i].strip())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import cache
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -18,9 +17,10 @@ from ...share.links import Link, to_query
 from ...share.store import Saved, SharedResults
 from ..server.rates import Rate, rate_from_env
 from ..server.visitor import visitor
-from .html import status
-from .quiet import PRIVATE
+from .events import PRIVATE
+from .html import note, status
 from .runs import Moment
+from .templates import render
 
 AUDIO_RATE = 16000
 
@@ -36,14 +36,16 @@ class Share:
         self.rate = shares_rate()
         with gr.Accordion("Share this result", open=False, elem_id=f"{name}-share"):
             gr.HTML(
-                f'<p class="ch-note">Makes a link that opens this result for {shared.days:g} days. Whoever has it can '
-                "read the result; nobody can guess it. You get a key to delete it earlier.</p>"
+                note(
+                    f"Makes a link that opens this result for {shared.days:g} days. Whoever has it can read the "
+                    "result; nobody can guess it. You get a key to delete it earlier."
+                )
             )
             self.audio = gr.Checkbox(
                 label="Include the audio", info="Off: text and figures alone are kept.", elem_id=f"{name}-share-audio"
             )
             self.button = gr.Button("Create a link", size="sm", elem_id=f"{name}-share-button")
-            self.made = gr.HTML("", elem_id=f"{name}-shared")
+            self.created = gr.HTML("", elem_id=f"{name}-shared")
 
     def listen(self, last: gr.State, found: Found) -> None:
         """Wire the button to what was shown `last`."""
@@ -56,14 +58,14 @@ class Share:
                 if self.rate and (seconds := self.rate.wait(visitor(request))):
                     raise HubError("You have shared many results.", f"Share the next one in {seconds // 60 + 1} min.")
                 wave = load_audio(audio, AUDIO_RATE, Limits.from_env()) if with_audio and audio else None
-                return made(self.shared.save(result, wave))
+                return created(self.shared.save(result, wave))
             except Exception as error:
                 return status(Moment("failed", *explain(error)))
 
         self.button.click(
             share,
             [last, self.audio],
-            [self.made],
+            [self.created],
             trigger_mode="once",
             **PRIVATE,
         )
@@ -75,14 +77,11 @@ def shares_rate() -> Rate | None:
     return rate_from_env("CANARY_HUB_SHARES_PER_HOUR", 20, 3600)
 
 
-def made(saved: Saved) -> str:
+def created(saved: Saved) -> str:
     """The link and the key of a new shared result."""
-    until = time.strftime("%d %B %Y", time.gmtime(saved.expires))
-    query = escape(to_query(Link(result=saved.id)), quote=True)
-    return (
-        '<div class="ch-status ch-done" role="status"><span>'
-        f'<a href="?{query}" target="_blank">Open the shared result</a> '
-        f'<button type="button" class="ch-copy" data-copy-link="?{query}">Copy link</button></span>'
-        f"<span>Until {until}. To delete it earlier, open it and give this key, which is shown only now: "
-        f"<code>{escape(saved.key)}</code></span></div>"
+    return render(
+        "share/created.html",
+        query=to_query(Link(result=saved.id)),
+        until=time.strftime("%d %B %Y", time.gmtime(saved.expires)),
+        key=saved.key,
     )

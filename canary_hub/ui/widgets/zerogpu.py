@@ -101,33 +101,32 @@ class _Raised:
 
 def refusal(title: str, message: str) -> tuple[str, str]:
     """What `spaces` (0.51: zero/client.py, zero/wrappers.py) says, as a message and a hint for a visitor."""
-    said = f"{title}: {message}".lower()
-    if "no gpu was available" in said:
+    text = f"{title}: {message}".lower()
+    if "no gpu was available" in text:
         return "All GPUs are in use at the moment.", "Try again in a minute or two."
-    if "pending credits" in said:
+    if "pending credits" in text:
         return "Too many of your runs are in work already.", "Try again when one of them has ended."
-    if "gpu limit" in said:
+    if "gpu limit" in text:
         return "This Space has used up its GPU time for now.", "Try again later, or duplicate the Space."
-    if "quota" in said:
+    if "quota" in text:
         when = message.partition("Try again in ")[2].split(". ")[0].strip(" .")
         more = f"There is more in {when}. " if when else ""
         return "Your GPU time for today is used up.", f"{more}Sign in to Hugging Face, or use a shorter file."
-    if "illegal duration" in said:
+    if "illegal duration" in text:
         return "This would take longer than one run may have the GPU.", "Use a shorter file."
-    if "aborted" in said:
+    if "aborted" in text:
         return "The GPU's time for this run was up before its end.", "Use a shorter file, or fewer details."
-    if "proxy token" in said:
+    if "proxy token" in text:
         return "Your visit has expired.", "Load the page again."
     return "The GPU could not be had.", "Try again in a minute; the log of this Space says more."
 
 
 def load_all(hub: Hub, first: StackSpec) -> None:
     """Load the stack `first`, downloading it if need be, and all others whose weights are here, in this thread."""
-    from .loading import to_download
-
     for spec in (first, *hub.registry.stacks.values()):
         try:
-            if spec is first or not (hub.check(spec).problems or to_download(hub, spec)):
-                hub.load(spec).close()
+            assembly = hub.assemble(spec)
+            if spec is first or not (assembly.fit.problems or assembly.missing):
+                hub.load(assembly).close()
         except HubError as error:
             logging.getLogger(__name__).warning("%s could not be loaded: %s", spec.name, error)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from canary_hub_audio_flamingo.qwen2 import transcript
+from canary_hub_audio_flamingo.components import transcript
 from composite import RATE, VOCAB, assert_independent_of_its_batch, assert_same, hear, left_padded, sound, tokenizer
 from transformers import (
     AudioFlamingo3Config,

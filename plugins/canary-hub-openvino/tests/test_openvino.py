@@ -20,10 +20,11 @@ from canary_hub.models.canary_qwen import encoder as fastconformer
 from canary_hub.models.canary_qwen import llm as qwen3
 from canary_hub.models.canary_qwen.options import Qwen3Call
 from canary_hub.pipeline import Stack
+from canary_hub.settings import cache_folder
 from canary_hub.specs import Options, Stage, WeightsRef
 from canary_hub.stages import Build, Step
 from canary_hub.testing import EncoderConformance, LLMConformance
-from canary_hub.testing.subject import Subject, held_bytes
+from canary_hub.testing.under_test import UnderTest, held_bytes
 from canary_hub.weights.checkpoint import Checkpoint
 
 FOLDERS = {"canary": ORACLE / "checkpoint", "canary-llm": ORACLE / "llm"}
@@ -51,10 +52,10 @@ class OverTheOracle:
     def weights(self, folder: Path) -> Mapping[str, Path]:
         return FOLDERS
 
-    def test_states_its_bytes(self, subject: Subject) -> None:
+    def test_states_its_bytes(self, subject: UnderTest) -> None:
         """OpenVINO's weights are in no tensor of torch or numpy: they count as their files on disk."""
         component = subject.build()
-        files = sum(path.stat().st_size for path in exported.folder().glob(f"{self.files}*/*.bin"))
+        files = sum(path.stat().st_size for path in cache_folder("openvino").glob(f"{self.files}*/*.bin"))
         assert component.nbytes == held_bytes(component) + files
 
 

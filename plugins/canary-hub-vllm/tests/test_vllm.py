@@ -30,7 +30,7 @@ from canary_hub.settings import cache_folder
 from canary_hub.specs import Stage, WeightsRef
 from canary_hub.stages import Build, Step
 from canary_hub.testing import LLMConformance
-from canary_hub.testing.subject import Subject, held_bytes
+from canary_hub.testing.under_test import UnderTest, held_bytes
 from canary_hub.weights.checkpoint import Checkpoint
 from canary_hub.weights.tensors import TensorFiles
 
@@ -365,7 +365,7 @@ class TestConformance(LLMConformance):
     def weights(self, folder: Path) -> Mapping[str, Path]:
         return WEIGHTS
 
-    def test_states_its_bytes(self, subject: Subject) -> None:
+    def test_states_its_bytes(self, subject: UnderTest) -> None:
         """Beside its own table it counts what vLLM loads into another process."""
         component = subject.build()
         files = TensorFiles(Path(component._vllm.args.model))

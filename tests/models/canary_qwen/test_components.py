@@ -65,7 +65,7 @@ def imported(target: str):
 def built(spec: StackSpec, id: str, **options: object):
     """The component itself and its contract, over the oracle's weights."""
     build = build_of(spec, SPECS[id], **options)
-    contract = imported(SPECS[id].contract)(build)
+    contract = SPECS[id].contract(build)
     assert isinstance(contract, Contract)
     return imported(SPECS[id].factory)(build), contract
 
@@ -224,7 +224,7 @@ def test_denoise_is_log_mel_of_the_gated_audio(tiny_spec: StackSpec) -> None:
     wav = noisy(digits("five"), "white", 5.0)[None]
     n = torch.tensor([wav.shape[1]])
     assert off(wav, n)[0].equal(plain(wav, n)[0])
-    assert contract == imported(SPECS["canary/log-mel"].contract)(build_of(tiny_spec, SPECS["canary/log-mel"]))
+    assert contract == SPECS["canary/log-mel"].contract(build_of(tiny_spec, SPECS["canary/log-mel"]))
     given = wav.clone()
     on, contract = built(tiny_spec, "canary/denoise-log-mel")
     assert on(wav, n)[0].equal(plain(spectral_gate(wav[0], on.strength)[None], n)[0])

@@ -52,9 +52,7 @@ def theirs(
     return given, states, out.sequences, torch.stack(out.scores, dim=1)
 
 
-@pytest.mark.parametrize(
-    "seconds", [[0.4], [3.3], [29.0], [0.7, 29.0, 8.2]], ids=["short", "phrase", "29 s", "batch"]
-)
+@pytest.mark.parametrize("seconds", [[0.4], [3.3], [29.0], [0.7, 29.0, 8.2]], ids=["short", "phrase", "29 s", "batch"])
 def test_features_states_logits_and_ids(stack: Stack, model: Any, seconds: list[float]) -> None:
     clips = [sound(length, seed) for seed, length in enumerate(seconds)]
     features, states, ids, scores = theirs(model, clips)

@@ -93,7 +93,7 @@ def test_components_tells_what_is_installed_and_no_paths(client):
 
 def test_a_contract_that_fails_tells_no_paths(tmp_path):
     from canary_hub.specs import ComponentSpec
-    from canary_hub.ui.api.components import _contract
+    from canary_hub.ui.api.endpoints import _contract
 
     (tmp_path / "secret_ports.py").write_text(f"def contract(build):\n    raise OSError({str(tmp_path)!r})\n")
     spec = ComponentSpec(Stage.ENCODER, "a/b", "m:f", "secret_ports:contract")

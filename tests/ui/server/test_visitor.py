@@ -72,7 +72,7 @@ def test_every_caller_of_a_tool_is_a_visitor_of_its_own(monkeypatch) -> None:
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
 
-    from canary_hub.ui.api import mcp_tools
+    from canary_hub.ui.api import endpoints
 
     seen: list[str] = []
 
@@ -85,7 +85,7 @@ def test_every_caller_of_a_tool_is_a_visitor_of_its_own(monkeypatch) -> None:
 
     def launched(demo: gr.Blocks, *rest: Any, **settings: Any) -> Any:
         result = launch(demo, *rest, **settings, mcp_server=True)
-        mcp_tools.offer_tools(demo)
+        endpoints.offer_tools(demo)
         return result
 
     monkeypatch.setattr(gr.Blocks, "launch", launched)
@@ -105,6 +105,15 @@ def test_every_caller_of_a_tool_is_a_visitor_of_its_own(monkeypatch) -> None:
         for address in ("127.0.1.1", "127.0.1.2"):
             thread.submit(asyncio.run, call(url, address)).result()
     assert set(seen) == {"127.0.1.1", "127.0.1.2"}
+
+
+def test_who_connects_from_this_machine_is_not_believed_either(monkeypatch) -> None:
+    """A tunnel does, for all who come through it; uvicorn by itself takes their word."""
+    seen: list[str] = []
+    monkeypatch.setattr(queue_module, "visitor", lambda request: seen.append(visitor(request)) or "")
+    with served() as url, httpx.Client(base_url=url, headers={"x-forwarded-for": "6.6.6.6"}, timeout=60) as client:
+        client.post("/gradio_api/call/transcribe", json={"data": [None, "nano"]}).raise_for_status()
+    assert set(seen) == {"127.0.0.1"}
 
 
 def test_only_what_needs_a_model_counts_towards_a_visitors_runs() -> None:

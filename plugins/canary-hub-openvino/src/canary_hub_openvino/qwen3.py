@@ -31,8 +31,7 @@ from canary_hub.models.canary_qwen.layout import (
     lora_scaling,
     lora_targets,
 )
-from canary_hub.stages import Build
-from canary_hub.weights.tensors import TensorFiles
+from canary_hub.stages import Build, Tensors
 
 from . import graph
 from .compiled import check, compiled
@@ -160,7 +159,7 @@ def _in_int8(model: ov.Model) -> ov.Model:
         return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
 
 
-def _layers_graph(build: Build, config: Any, files: TensorFiles) -> ov.Model:
+def _layers_graph(build: Build, config: Any, files: Tensors) -> ov.Model:
     targets = lora_targets(build.weights[CHECKPOINT].config)
     dtype = getattr(torch, build.dtype)
 
