@@ -59,9 +59,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    said = str(error).lower()
+    text = str(error).lower()
     short = ("can't allocate memory", "cannot allocate memory", "out of memory")
-    return isinstance(error, (RuntimeError, OSError)) and any(words in said for words in short)
+    return isinstance(error, (RuntimeError, OSError)) and any(words in text for words in short)
 
 
 @contextmanager

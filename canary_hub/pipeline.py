@@ -274,8 +274,8 @@ class Stack:
             trace = jobs[i].trace
             if trace is not None:
                 span = (jobs[i].span.start, jobs[i].span.end)
-                made = (prompt, features[i], audio[row], ids[row], choices[row])
-                trace.segments.append(segment_trace(llm, span, *made, frame_seconds))
+                seen = (prompt, features[i], audio[row], ids[row], choices[row])
+                trace.segments.append(segment_trace(llm, span, *seen, frame_seconds))
 
     def _decode(
         self,

@@ -26,7 +26,18 @@ import pluggy
 
 from . import hookspecs
 from .errors import PluginError
-from .specs import API_VERSION, ID_PATTERN, ComponentSpec, Contract, SegmenterSpec, StackSpec, Stage, WeightsRef
+from .specs import (
+    API_VERSION,
+    ID_PATTERN,
+    STACK_PATTERN,
+    ComponentSpec,
+    Contract,
+    Options,
+    SegmenterSpec,
+    StackSpec,
+    Stage,
+    WeightsRef,
+)
 
 if TYPE_CHECKING:
     import click
@@ -138,6 +149,12 @@ class PluginSet:
                 raise PluginError(f"It registers {name!r}, which {self._taken[name]} already has.", "Rename it.")
         for spec in record.components:
             _check_component(spec)
+        for stack in record.stacks:
+            if not re.fullmatch(STACK_PATTERN, stack.name):
+                raise PluginError(
+                    f"Stack name {stack.name!r} is not of lower-case letters, digits, '.', '_' and '-'.",
+                    "Rename it; its title may be anything.",
+                )
         for segmenter in record.segmenters:
             _check_names("Segmenter", segmenter.id, [segmenter.factory])
         self._taken.update(dict.fromkeys(names, f"plugin {record.name!r} ({record.origin})"))
@@ -302,10 +319,16 @@ def _check_component(spec: ComponentSpec) -> None:
         )
     targets = [spec.factory, spec.contract] if isinstance(spec.contract, str) else [spec.factory]
     _check_names("Component", spec.id, targets)
+    for model in (spec.build_options, spec.call_options):
+        if not (isinstance(model, type) and issubclass(model, Options)):
+            raise PluginError(
+                f"The options of component {spec.id!r} are {model!r}, no subclass of canary_hub.specs.Options.",
+                "Derive the model from Options, which is frozen and refuses unknown names.",
+            )
 
 
 def _check_names(what: str, id: str, targets: Iterable[str]) -> None:
-    if not re.match(ID_PATTERN, id):
+    if not re.fullmatch(ID_PATTERN, id):
         raise PluginError(f"{what} id {id!r} is not of the form namespace/name in lower case.")
     for target in targets:
         if not re.match(r"^[\w.]+:\w+$", target):

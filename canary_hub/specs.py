@@ -21,6 +21,9 @@ API_VERSION = 2
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*$"
 """A component id: "namespace/name", lower case."""
 
+STACK_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+"""A stack's name, which stands in lanes, links and commands: lower case, no spaces."""
+
 
 class Stage(str, Enum):
     """The five stages, in the order in which they run."""

@@ -29,9 +29,11 @@ SLOW = (
     "evaluate/test_evaluate.py::test_a_hugging_face_data_set_is_streamed",
     "evaluate/test_evaluate.py::test_killed_at_a_random_moment",
     "models/canary_qwen/test_components.py::test_preprocessor_keeps_its_contract[librosa",
+    "models/canary_qwen/test_encoder_local.py::test_bfloat16_stays",
     "models/canary_qwen/test_encoder_local.py::test_memory_grows",
     "models/canary_qwen/test_nemo_parity.py",
     "models/test_nano.py::test_digit_strings",
+    "models/test_nano.py::test_two_minutes",
     "models/test_nano.py::test_word_starts",
     "robust/",
     "space/test_app.py",
@@ -40,6 +42,7 @@ SLOW = (
     "space/test_space.py::test_a_second_push",
     "space/test_space.py::test_names_that",
     "space/test_space.py::test_push",
+    "test_pipeline.py::test_concurrent_runs",
     "test_plugins.py::test_a_dropped_in_encoder_is_chosen_by_name_and_runs",
     "test_plugins_readme.py",
     "test_readme.py::test_the_client_of_the_readme",
@@ -47,6 +50,9 @@ SLOW = (
     "ui/api/test_mcp.py",
     "ui/api/test_openai.py",
     "ui/api/test_serve.py",
+    "weights/test_checkpoint.py::test_fetches_once",
+    "weights/test_checkpoint.py::test_offline",
+    "weights/test_checkpoint.py::test_refusals",
 )
 
 

@@ -52,7 +52,6 @@ TAB = HUB | FEATURES | {"ui.widgets", "ui.server"}
 TABS = {"ui.transcribe", "ui.compare", "ui.explore", "ui.registry"}
 KNOWS = {  # a part of the package (`part_of`) -> the parts that it may import beside itself
     **dict.fromkeys(WORDS, WORDS),
-    "stages": WORDS | {"weights"},  # a `Build` is typed with the checkpoints it holds
     **dict.fromkeys(("audio", "weights"), WORDS),
     **dict.fromkeys(("models", "run"), WORDS | {"audio", "weights"}),
     **dict.fromkeys(("assembly", "plugins"), WORDS | ROOMS),

@@ -8,6 +8,7 @@ from pathlib import Path
 from textwrap import dedent
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from click.testing import CliRunner
 from conftest import ORACLE
@@ -15,8 +16,10 @@ from conftest import ORACLE
 from canary_hub import Hub
 from canary_hub.cli import main
 from canary_hub.errors import ContractError, PluginError, UnknownNameError
+from canary_hub.lanes import Lane, parse_lane
 from canary_hub.specs import Stage
-from canary_hub.ui import registry
+from canary_hub.ui.api import endpoints
+from canary_hub.ui.widgets.picker import component_pickers, stack_picker
 
 HEAD = """
 from canary_hub.hookspecs import hookimpl
@@ -79,7 +82,7 @@ def contract(build):
     hub = Hub(folder)
     spec = hub.stack("canary-qwen-2.5b", components={Stage.ENCODER: "test/every-8th"}, weights=WEIGHTS)
     assert hub.check(spec).problems == ()
-    assert "Its sizes follow from the weights" in registry._contract(hub, hub.registry.component("test/every-8th"))
+    assert "Its sizes follow from the weights" in endpoints._contract(hub, hub.registry.component("test/every-8th"))
 
 
 def test_what_does_not_fit_is_refused_with_every_problem_at_once(folder: Path) -> None:
@@ -127,9 +130,54 @@ BROKEN = {
         re.sub(r"contract=.*,\n", "contract=None,\n", encoder("test/none")),
         "give a Contract, a function or its name",
     ),
+    "noptions": (
+        HEAD
+        + "from pydantic import BaseModel\nclass Free(BaseModel):\n    x: int = 1\n"
+        + encoder("test/free").replace("contract=", "build_options=Free, contract="),
+        "no subclass of canary_hub.specs.Options",
+    ),
+    "badstack": (
+        HEAD + "@hookimpl\ndef canary_stacks():\n    return [StackSpec('my stack', dict.fromkeys(Stage, 'a/b'))]\n",
+        "Stack name 'my stack' is not of lower-case letters",
+    ),
     "badid": (encoder("NoNamespace"), "namespace/name"),
     "twice": (encoder().replace("return [C", "return 2 * [C"), "twice"),
 }
+
+
+REQUIRED = (
+    encoder("test/voiced")
+    .replace("contract=", "build_options=Voiced, contract=")
+    .replace("class Every8th", "class Voiced(Options):\n    voice: str\n    speed: int = 1\n\nclass Every8th")
+)
+
+
+def test_an_option_without_a_default_is_asked_for_in_words(folder: Path) -> None:
+    (folder / "voiced.py").write_text(REQUIRED)
+    hub = Hub(folder)
+    lane = "canary-qwen-2.5b encoder=test/voiced"
+    (problem,) = [text for text in hub.check(parse_lane(lane)).problems if "voice" in text]
+    assert problem == "test/voiced: Unusable option of test/voiced: voice has no default and must be given."
+    assert not [text for text in hub.check(parse_lane(f"{lane} voice=low")).problems if "must be given" in text]
+    listed = CliRunner().invoke(main, ["components", "test/voiced", "--plugins-dir", str(folder)])
+    assert listed.exit_code == 0, listed.output
+    assert "build option voice = (must be given)" in listed.output
+
+
+def test_the_page_shows_an_option_without_a_default_as_not_given(folder: Path) -> None:
+    (folder / "voiced.py").write_text(REQUIRED)
+    hub = Hub(folder)
+    with gr.Blocks():
+        picker = stack_picker(hub, "nano")
+        component_pickers(picker, "nano")
+    (panel,) = [panel for panel in picker.panels if panel.spec.id == "test/voiced"]
+    assert [option.widget.value for option in panel.fields] == [None, 1]
+    values = [widget.value for widget in picker.inputs]
+    at = picker.inputs.index(picker.components[Stage.ENCODER])
+    values[at] = "test/voiced"
+    assert picker.lane(values) == Lane("nano", {Stage.ENCODER: "test/voiced"})
+    values[picker.inputs.index(panel.fields[0].widget)] = "low"
+    assert picker.lane(values).options == {"voice": "low"}
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -107,7 +107,8 @@ def _details(hub: Hub, spec: ComponentSpec) -> None:
         for name, schema in option_facts(model).items():
             bounds = [f"{key} {schema[key]}" for key in ("minimum", "maximum", "enum") if key in schema]
             extra = f" ({', '.join(bounds)})" if bounds else ""
-            click.echo(f"    {kind} option {name} = {schema.get('default')!r}{extra}: {schema.get('description', '')}")
+            default = "(must be given)" if model.model_fields[name].is_required() else repr(schema.get("default"))
+            click.echo(f"    {kind} option {name} = {default}{extra}: {schema.get('description', '')}")
 
 
 def _contract_or_error(hub: Hub, spec: ComponentSpec) -> Contract | str:

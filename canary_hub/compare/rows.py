@@ -61,15 +61,19 @@ def rows(comparison: Comparison) -> list[Measure]:
         measured = ("" if isinstance(lane, FailedLane) else read(lane) for lane in comparison.lanes)
         return Measure(group, name, tuple(Cell(cell) if isinstance(cell, str) else cell for cell in measured))
 
-    errors = [
-        row("Errors", "WER, normalised", lambda lane: _rate(lane.errors["whisper"].words)),
-        row("Errors", "CER, normalised", lambda lane: _rate(lane.errors["whisper"].characters)),
-        row("Errors", "WER, raw", lambda lane: _rate(lane.errors["raw"].words)),
-        row("Errors", "CER, raw", lambda lane: _rate(lane.errors["raw"].characters)),
-    ]
+    errors = (
+        [
+            row("Errors", "WER, normalised", lambda lane: _rate(lane.errors["whisper"].words)),
+            row("Errors", "CER, normalised", lambda lane: _rate(lane.errors["whisper"].characters)),
+            row("Errors", "WER, raw", lambda lane: _rate(lane.errors["raw"].words)),
+            row("Errors", "CER, raw", lambda lane: _rate(lane.errors["raw"].characters)),
+        ]
+        if comparison.reference is not None
+        else []
+    )
     speeds, sizes, distances = "Speed and confidence", "Size", "Distance to lane 1"
     return [
-        *(errors if comparison.reference is not None else ()),
+        *errors,
         *(row("Time", name, _spent(comparison, stage)) for stage, name in STAGES.items()),
         row("Time", "All stages", lambda lane: _time(lane.seconds)),
         row(speeds, "Times real time", lambda lane: f"{comparison.speed(lane):.2f}"),

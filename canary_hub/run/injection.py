@@ -76,10 +76,10 @@ def inject(
     length = max(map(len, built))
     embeds = built[0].new_zeros(len(built), length, built[0].shape[-1])
     mask = torch.zeros(len(built), length, dtype=torch.bool, device=embeds.device)
-    for i, one in enumerate(built):
-        if len(one):
-            embeds[i, -len(one) :] = one
-            mask[i, -len(one) :] = True
+    for i, item in enumerate(built):
+        if len(item):
+            embeds[i, -len(item) :] = item
+            mask[i, -len(item) :] = True
     padded = tuple(
         tuple((start + length - len(built[i]), end + length - len(built[i])) for start, end in taken)
         for i, taken in enumerate(spans)

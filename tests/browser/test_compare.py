@@ -105,7 +105,7 @@ def test_three_lanes_on_nano_share_what_is_alike(tab, tmp_path):
     assert all("%" in cell for cell in rows["WER, raw"])
     # What the page shows is what the export holds, and the export opens again.
     file = saved(tab, tmp_path)
-    assert file.name == "example.comparison.json"
+    assert file.name == "digits.comparison.json"
     (comparison,) = from_json(file.read_text("utf-8"))
     assert [lane.lane for lane in comparison.lanes] == lines(tab, 3)
     assert page.inner_text("#compare-lanes li:nth-child(1) .ch-text") == comparison.lanes[0].text

@@ -159,7 +159,7 @@ def test_it_downloads_as_json(tab):
     tab.wait("Structure")
     with tab.page.expect_download() as download:
         tab.page.click("#explore-json")
-    assert download.value.suggested_filename == "qwen-canary-qwen-2.5b.json"
+    assert download.value.suggested_filename == "structure-canary-qwen-2.5b.json"
     found = json.loads(download.value.path().read_text("utf-8"))
     assert (found["exploration"], found["parameters"]) == ("structure", 1720574976)
 

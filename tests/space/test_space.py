@@ -119,7 +119,9 @@ def test_staged_is_what_the_space_needs_and_nothing_else(source, tmp_path):
     staged = stage(source, tmp_path / "out")
     tops = {name.partition("/")[0] for name in staged.files}
     assert tops <= {"app.py", "canary_hub", "plugins", "README.md", "requirements.txt", "packages.txt", "space.env"}
-    assert {"app.py", "canary_hub/models/nano/model.safetensors", "canary_hub/ui/assets/page.js"} <= set(staged.files)
+    assert {"app.py", "canary_hub/models/nano/model.safetensors", "canary_hub/ui/templates/page/heading.html"} <= set(
+        staged.files
+    )
     parts = {part for name in staged.files for part in name.split("/")}
     assert not parts & {"tests", "testing", "spaces", "__pycache__", "canary-hub-train"}
     assert not any(name.endswith(".pyc") or "/." in f"/{name}" for name in staged.files)

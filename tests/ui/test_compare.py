@@ -8,7 +8,16 @@ from html.parser import HTMLParser
 
 import pytest
 
-from canary_hub.compare import Comparison, Distance, FailedLane, LaneResult, LaneStage, first_difference, to_json
+from canary_hub.compare import (
+    Comparison,
+    Distance,
+    FailedLane,
+    LaneResult,
+    LaneStage,
+    first_difference,
+    to_json,
+    to_markdown,
+)
 from canary_hub.compare.scoring import NORMALISERS, errors, word_diff
 from canary_hub.errors import HubError, OptionError, UnknownNameError
 from canary_hub.lanes import Lane, parse_lane
@@ -271,6 +280,13 @@ def test_the_table_marks_what_was_shared_and_what_was_swapped(comparison):
     assert rows["First difference"] == ["-", "Audio embeddings", "-"]
 
 
+def test_without_a_reference_there_are_no_errors_to_show(comparison):
+    lanes = tuple(replace(lane, errors={}) for lane in comparison.lanes[:2])
+    found = replace(comparison, reference=None, lanes=lanes)
+    assert "WER, normalised" not in Page(compare_results.measures(found)).rows
+    assert "WER" not in to_markdown([found])
+
+
 def test_the_first_difference_may_be_the_text_or_not_known(comparison):
     second = comparison.lanes[1]
     same = {stage: Distance(0.0, 0.0) for stage in second.distances}
@@ -372,3 +388,10 @@ def test_a_file_that_is_none_is_a_message(tmp_path, content):
     moment = opened(str(tmp_path / "a.json"), "a.json")
     assert moment.state == "failed"
     assert moment.hint
+
+
+def test_without_a_reference_there_are_measures_and_no_errors(comparison) -> None:
+    alone = [replace(lane, errors={}) if isinstance(lane, LaneResult) else lane for lane in comparison.lanes]
+    page = compare_results.measures(replace(comparison, reference=None, lanes=tuple(alone)))
+    assert "Times real time" in page
+    assert "WER" not in page

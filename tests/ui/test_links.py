@@ -52,7 +52,7 @@ def values_of(picker: Picker, shown: list[Any]) -> list[Any]:
 def test_a_lane_is_shown_and_read_back(picker: Picker, text: str) -> None:
     lane = parse_lane(text)
     read = picker.lane(values_of(picker, picker.show(lane)))
-    assert str(read) == str(lane)
+    assert sorted(str(read).split()) == sorted(str(lane).split())
     assert (read.stack, read.components, read.segmenter) == (lane.stack, lane.components, lane.segmenter)
 
 

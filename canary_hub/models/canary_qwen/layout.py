@@ -155,23 +155,23 @@ def encoder_shapes(config: Mapping[str, Any]) -> Shapes:
         linear(f"pre_encode.conv.{3 + 3 * step}", channels, channels, 1, 1)
     linear("pre_encode.out", d, channels * (n_mels // factor))
     for i in range(size(config, "perception.encoder.n_layers", most=MAX_LAYERS)):
-        at = f"layers.{i}."
+        layer = f"layers.{i}."
         for norm in ("norm_feed_forward1", "norm_self_att", "norm_conv", "norm_feed_forward2", "norm_out"):
-            linear(at + norm, d)
+            linear(layer + norm, d)
         for name in ("feed_forward1", "feed_forward2"):
-            linear(f"{at}{name}.linear1", ff, d)
-            linear(f"{at}{name}.linear2", d, ff)
+            linear(f"{layer}{name}.linear1", ff, d)
+            linear(f"{layer}{name}.linear2", d, ff)
         for name in ("q", "k", "v", "out"):
-            linear(f"{at}self_attn.linear_{name}", d, d)
-        shapes[f"{ENCODER_PREFIX}{at}self_attn.linear_pos.weight"] = (d, d)
+            linear(f"{layer}self_attn.linear_{name}", d, d)
+        shapes[f"{ENCODER_PREFIX}{layer}self_attn.linear_pos.weight"] = (d, d)
         for name in ("u", "v"):
-            shapes[f"{ENCODER_PREFIX}{at}self_attn.pos_bias_{name}"] = (heads, d // heads)
-        linear(at + "conv.pointwise_conv1", 2 * d, d, 1)
-        linear(at + "conv.depthwise_conv", d, 1, kernel)
-        linear(at + "conv.pointwise_conv2", d, d, 1)
-        linear(at + "conv.batch_norm", d)
+            shapes[f"{ENCODER_PREFIX}{layer}self_attn.pos_bias_{name}"] = (heads, d // heads)
+        linear(layer + "conv.pointwise_conv1", 2 * d, d, 1)
+        linear(layer + "conv.depthwise_conv", d, 1, kernel)
+        linear(layer + "conv.pointwise_conv2", d, d, 1)
+        linear(layer + "conv.batch_norm", d)
         for name, shape in (("running_mean", (d,)), ("running_var", (d,)), ("num_batches_tracked", ())):
-            shapes[f"{ENCODER_PREFIX}{at}conv.batch_norm.{name}"] = shape
+            shapes[f"{ENCODER_PREFIX}{layer}conv.batch_norm.{name}"] = shape
     return shapes
 
 
@@ -201,16 +201,16 @@ def llm_shapes(config: Mapping[str, Any], llm: Mapping[str, Any]) -> Shapes:
     }
     shapes: Shapes = {LLM_PREFIX + "model.norm.weight": (hidden,)}
     for i in range(size(llm, "num_hidden_layers", "base LLM config", MAX_LAYERS)):
-        at = f"model.layers.{i}."
+        layer = f"model.layers.{i}."
         for norm in ("input_layernorm", "post_attention_layernorm"):
-            shapes[f"{LLM_PREFIX}{at}{norm}.weight"] = (hidden,)
+            shapes[f"{LLM_PREFIX}{layer}{norm}.weight"] = (hidden,)
         for norm in ("q_norm", "k_norm"):
-            shapes[f"{LLM_PREFIX}{at}self_attn.{norm}.weight"] = (head_dim,)
+            shapes[f"{LLM_PREFIX}{layer}self_attn.{norm}.weight"] = (head_dim,)
         for name, (out, into) in linears.items():
             wrapped = name.rsplit(".", 1)[1] in targets
-            shapes[llm_name(f"{at}{name}.weight", lora=wrapped)] = (out, into)
+            shapes[llm_name(f"{layer}{name}.weight", lora=wrapped)] = (out, into)
             if wrapped:
-                a, b = lora_names(at + name)
+                a, b = lora_names(layer + name)
                 shapes[a], shapes[b] = (rank, into), (out, rank)
     return shapes
 

@@ -27,7 +27,7 @@ _HERE = "canary_hub.models.canary_qwen"
 
 @hookimpl
 def canary_components() -> Iterable[ComponentSpec]:
-    """The five stages, and the live PEFT adapter as a second LLM backend."""
+    """The five stages of the published model, and what may be tried in their places."""
     both = {CHECKPOINT: PUBLISHED, BASE_LLM: PUBLISHED_LLM}
     return [
         ComponentSpec(
@@ -177,5 +177,5 @@ def canary_stacks() -> Iterable[StackSpec]:
 
 @hookimpl
 def canary_segmenters() -> Iterable[SegmenterSpec]:
-    """The one that every stack uses unless told otherwise."""
+    """The one of every stack that names no other."""
     return [SegmenterSpec(ENERGY, "canary_hub.audio.pauses:build", "Cuts where it is quietest over 250 ms")]

@@ -33,9 +33,9 @@ class LinearProjector:
 class ScaledProjector:
     """(B, N, d_model) -> (B, N, hidden_size): what `linear` gives, times `factor`.
 
-    It shows how much the LLM minds the size of what it hears: Qwen3 normalises (RMSNorm) what each layer reads, but
-    adds it to the residual stream as it is. nano's word errors on 80 strings of digits, in percent: none from 0.5 to
-    1.25, 1 at 2, 10 at 4, 23 at 0.25, 100 at 0.
+    A probe: how much does the LLM mind the size of audio embeddings? Qwen3 normalises (RMSNorm) what each layer reads,
+    but adds it to the residual stream as it is. nano's word errors on 80 strings of digits, in percent: none from 0.5
+    to 1.25, 1 at 2, 10 at 4, 23 at 0.25, 100 at 0.
     """
 
     linear: LinearProjector

@@ -8,11 +8,12 @@ import torch
 
 from ...errors import WeightsError
 from ...stages import Build, WeightFiles
+from ...weights.tensors import read_json
 from ..causal_lm.backend import CausalLMBackend
 from ..causal_lm.chat_tokenizer import ChatTokenizer
 from ..cpu import speed_up_single_rows
 from .family import Family
-from .parts import Parts, read_json
+from .parts import Parts
 
 
 class FamilyTokenizer(ChatTokenizer):

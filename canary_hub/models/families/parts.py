@@ -6,7 +6,6 @@ stages load their own module each, so a stack that swaps a stage never reads the
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
@@ -18,7 +17,7 @@ import transformers
 
 from ...errors import HubError, WeightsError
 from ...stages import Build
-from ...weights.tensors import TensorFiles, assign, check_names
+from ...weights.tensors import TensorFiles, assign, check_names, read_json
 from ..cpu import ATTENTION
 from .family import Family
 
@@ -155,20 +154,9 @@ def shapes_of(model: Any, tied: bool) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if not tied or name != HEAD}
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises: WeightsError when the file holds none."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{str(path)!r} is not readable JSON: {error}.", "Fetch the file again.") from error
-    if not isinstance(value, dict):
-        raise WeightsError(f"{str(path)!r} holds no JSON object.", "Fetch the file again.")
-    return value
-
-
 def _compute_buffers(model: Any, part: torch.nn.Module, device: str) -> None:
-    """Tables that are in no file (rotary frequencies, sinusoids): made by the model's own `_init_weights`, which
-    is how transformers makes them after it has built a model on the meta device."""
+    """Compute the tables that are in no file (rotary frequencies, sinusoids) by the model's own `_init_weights`, as
+    transformers does after it has built a model on the meta device."""
     for module in part.modules():
         for name in module._non_persistent_buffers_set:
             buffer = getattr(module, name)

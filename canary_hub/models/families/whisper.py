@@ -1,4 +1,6 @@
-"""The Whisper front end and encoder that Qwen2-Audio, Voxtral and Audio Flamingo 3 share.
+"""The Whisper front end and encoder that Qwen2-Audio, Voxtral and Audio Flamingo 3 share (GLM-ASR the front end).
+
+Long audio is cut into windows of 30 s, which become rows of the batch and are joined again behind the encoder.
 
 Their encoders are the same module with the same names and differ in two things: whether padding is masked, and
 whether pairs of frames are averaged before the last norm (25 frames a second instead of 50).
@@ -38,8 +40,10 @@ class Windows:
     counts: torch.Tensor
 
     def join(self, hidden: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(W, N, D) and (W,) valid vectors of each window -> (B, M, D), lengths (B,): a row's windows one after
-        the other, without what each has of padding."""
+        """(W, N, D) and (W,) valid vectors of each window -> (B, M, D), lengths (B,).
+
+        A row's windows stand one after the other, without their padding.
+        """
         pieces = [window[:n] for window, n in zip(hidden, lengths.tolist(), strict=True)]
         rows, at = [], 0
         for count in self.counts.tolist():
@@ -68,8 +72,8 @@ class WhisperLogMel:
 
     Every clip is padded with silence to whole windows of 30 s, alone, so that it does not depend on its batch.
 
-    joined: the log-mel of all windows at once (Voxtral), whose loudest point sets the floor for the whole clip and
-        whose frames at a border hear both sides; else each window alone (Audio Flamingo 3, GLM-ASR).
+    joined: compute the log-mel of all windows at once (Voxtral): the loudest point sets the floor of the whole clip,
+        and a frame at a border hears both sides. Else each window is computed alone (Audio Flamingo 3, GLM-ASR).
     """
 
     def __init__(self, n_mels: int, joined: bool = False) -> None:

@@ -16,6 +16,7 @@ from ...hub import Hub
 from ...lanes import Lane
 from ...run.events import SegmentDone, StageDone, Token
 from ...specs import Stage, WeightsRef
+from ..server.deadline import limited
 from ..widgets.loading import download_progress
 from ..widgets.runs import DOING, State, doing_after, joined
 from ..widgets.zerogpu import gpu
@@ -86,7 +87,7 @@ def run_lanes(
             raise HubError("There is no audio yet.", "Upload a file or record something first.")
         if not Path(audio).exists():
             raise HubError("This audio has been deleted from the server meanwhile.", "Upload or record it again.")
-        with closing(_compute(hub, lanes, audio, reference, details, in_turn)) as moments:
+        with closing(limited(hub, lanes, _compute(hub, lanes, audio, reference, details, in_turn))) as moments:
             for moment in moments:
                 yield moment
     except Exception as error:

@@ -18,7 +18,9 @@ from ...explore import explore
 from ...explore.exploration import Exploration
 from ...explore.subject import CLIP, Subject
 from ...hub import Hub
+from ...lanes import Lane
 from ...run.background import in_background
+from ..server.deadline import limited
 from ..widgets.loading import load
 from ..widgets.runs import State
 from ..widgets.zerogpu import gpu
@@ -92,7 +94,7 @@ def run_exploration(hub: Hub, key: Key) -> Generator[ExploreMoment, None, None]:
         if key.audio is not None and not Path(key.audio).exists():
             raise HubError("This audio has been deleted from the server meanwhile.", "Upload or record it again.")
         length = load_audio(key.audio or CLIP).seconds  # bad input is told before anything loads
-        with closing(_compute(hub, key, length)) as moments:
+        with closing(limited(hub, [Lane(key.stack)], _compute(hub, key, length))) as moments:
             for moment in moments:
                 if isinstance(moment, str):
                     yield ExploreMoment("busy", moment)

@@ -7,6 +7,7 @@ stack with the same components takes no other run, so that visitors cannot pile 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -37,7 +38,7 @@ def limited(hub: Hub, lanes: Sequence[Lane], work: Generator[T, None, None]) -> 
     Raises: HubError when the limit is over, or as long as an earlier run that was given up is still going on.
     """
     limit = number("CANARY_HUB_STEP_SECONDS", None, example=600)
-    if limit is None:
+    if limit is None or os.environ.get("SPACES_ZERO_GPU"):  # ZeroGPU has a limit of its own
         yield from work
         return
     suspects = [_label(lane) for lane in lanes if lane.components] or [_label(lane) for lane in lanes]
@@ -47,7 +48,7 @@ def limited(hub: Hub, lanes: Sequence[Lane], work: Generator[T, None, None]) -> 
             raise HubError(f"{label} is still busy with a run that was given up.", "Choose another stack or component.")
     run = _Run(work)
     previous: object = None
-    over = False
+    given_up = False
     try:
         while (item := run.next(limit)) is not _END:
             if isinstance(item, _Raised):
@@ -59,12 +60,12 @@ def limited(hub: Hub, lanes: Sequence[Lane], work: Generator[T, None, None]) -> 
             yield item  # type: ignore[misc]
             run.latest_news += time.monotonic() - shown
     except Empty:
-        over = True
+        given_up = True
     finally:
         run.stop()
-        if over or not run.ended.wait(limit):
+        if given_up or not run.ended.wait(limit):
             busy.update(dict.fromkeys(suspects, run))
-    if over:
+    if given_up:
         raise HubError(
             f"{' and '.join(suspects)} showed nothing new for {limit:g} s and was given up.",
             "Choose another component or shorter audio; CANARY_HUB_STEP_SECONDS is the limit.",

@@ -14,6 +14,7 @@ from ...hub import Hub
 from ...lanes import Lane
 from ...pipeline import Stack
 from ...specs import Stage
+from ..server.deadline import limited
 from ..widgets.events import QUIET, Waiting
 from ..widgets.html import note, status
 from ..widgets.loading import load
@@ -92,7 +93,8 @@ class Ask:
             try:
                 request = message(ready or question, text)
                 yield _busy("Starting")
-                with closing(answers(self.hub, self.picker.lane(values), request)) as steps:
+                lane = self.picker.lane(values)
+                with closing(limited(self.hub, [lane], answers(self.hub, lane, request))) as steps:
                     yield from steps
             except Exception as error:
                 what, hint = explain(error)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from pydantic.fields import FieldInfo
 
 from ...errors import OptionError
 from ...specs import ComponentSpec, Options
@@ -39,6 +40,11 @@ class Field:
         return json.dumps(value) if self.kind == "json" else value
 
 
+def default_of(option: FieldInfo) -> Any:
+    """An option's default; None for one that has to be given."""
+    return None if option.is_required() else option.get_default(call_default_factory=True)
+
+
 def draw(spec: ComponentSpec, which: type[Options], values: Mapping[str, Any]) -> list[Field]:
     """Fields for every option of the model `which` of a component, starting from `values`."""
     schema = which.model_json_schema()
@@ -47,14 +53,15 @@ def draw(spec: ComponentSpec, which: type[Options], values: Mapping[str, Any]) -
         inner, optional = _inner(described, schema.get("$defs", {}))
         kind = _kind(inner)
         field = Field(name, kind, optional, None)
-        start = values.get(name, which.model_fields[name].get_default(call_default_factory=True))
+        start = values.get(name, default_of(which.model_fields[name]))
         settings = {
             "label": name.replace("_", " ").capitalize(),
             "info": described.get("description"),
-            "value": None if start is ... else field.show(start),
+            "value": field.show(start),
             "elem_id": f"option-{spec.id.replace('/', '-')}-{name}",
         }
-        fields.append(Field(name, kind, optional, _widget(kind, inner, optional, settings)))
+        empty = optional or which.model_fields[name].is_required()  # nothing entered: null, or not given
+        fields.append(Field(name, kind, empty, _widget(kind, inner, optional, settings)))
     return fields
 
 

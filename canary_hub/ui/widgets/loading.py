@@ -14,6 +14,7 @@ from ...pipeline import Stack
 from ...run.background import in_background
 from ...specs import StackSpec, WeightsRef
 from ...weights.checkpoint import downloaded_bytes
+from ..server.deadline import not_limited
 
 T = TypeVar("T")
 
@@ -46,7 +47,10 @@ def download_progress(missing: Sequence[WeightsRef]) -> str:
     """ "Downloading owner/model: 1.2 of 4.8 GB" for what has not wholly arrived, else ""."""
     for ref in missing:
         here = downloaded_bytes(ref) / 2**30
-        if ref.gib is not None and here < ref.gib * 0.995:
+        if ref.gib is None:  # nobody knows when it has wholly arrived
+            not_limited()
+        elif here < ref.gib * 0.995:
+            not_limited()
             if not here:
                 return f"Asking the Hugging Face Hub for {ref.repo}"
             return f"Downloading {ref.repo}: {here:.1f} of {ref.gib:.1f} GB"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
-from ...errors import HubError, explain
+from ...errors import HubError, OptionError, explain
 from ...hub import Hub
 from ...lanes import Lane
 from ...options import build_and_call
@@ -197,12 +198,13 @@ def _values(stack: StackSpec, panel: Panel) -> Iterator[Any]:
     """A panel's values in a stack, in the order of its fields: what the stack sets, else the defaults."""
     part = panel.spec
     own = stack.options.get(part.stage, {}) if stack.components[part.stage] == part.id else {}
-    set_to: dict[str, Any] = {}
-    for model in build_and_call(part, own) if own else ():
-        set_to |= {name: getattr(model, name) for name in type(model).model_fields}
+    set_to = dict(own)
+    with suppress(OptionError):  # the line under the stack says what is wrong
+        for model in build_and_call(part, own) if own else ():
+            set_to |= {name: getattr(model, name) for name in type(model).model_fields}
     known = {**part.build_options.model_fields, **part.call_options.model_fields}
     for option in panel.fields:
-        yield set_to.get(option.name, known[option.name].get_default(call_default_factory=True))
+        yield set_to.get(option.name, fields.default_of(known[option.name]))
 
 
 def stack_note(hub: Hub, spec: StackSpec) -> str:

@@ -18,6 +18,7 @@ from ...pipeline import Stack
 from ...run.events import Done, SegmentDone, StageDone, Token
 from ...run.result import Result, SegmentResult, StageRecord
 from ...specs import Stage
+from ..server.deadline import limited
 from .loading import load, memory
 from .zerogpu import gpu
 
@@ -76,7 +77,7 @@ def transcribe(hub: Hub, lane: Lane, audio: str | None, details: bool = False) -
         if not audio:
             raise HubError("There is no audio yet.", "Upload a file or record something first.")
         wave, seconds = _read(audio)
-        with closing(_compute(hub, lane, wave, audio, seconds, details)) as moments:
+        with closing(limited(hub, [lane], _compute(hub, lane, wave, audio, seconds, details))) as moments:
             for moment in moments:
                 yield moment
     except Exception as error:

@@ -20,9 +20,10 @@ from safetensors import safe_open
 from canary_hub.errors import WeightsError
 from canary_hub.models.causal_lm.backend import AdapterBackend, MergedLinears
 from canary_hub.models.families.backend import CausalLM, FamilyTokenizer, load_llm
-from canary_hub.models.families.parts import read_json, todays_name
+from canary_hub.models.families.parts import todays_name
 from canary_hub.stages import Build, Segment, Text
 from canary_hub.weights.checkpoint import Checkpoint
+from canary_hub.weights.tensors import read_json
 
 from .components import answer, turn
 from .plugin import FAMILY

@@ -135,8 +135,8 @@ def _build(build: Build, name: str, int8: bool) -> built_in.Qwen3Backend:
     sources = [build.weights[CHECKPOINT]]
     if EMBEDDINGS not in files:
         sources.append(build.weights[BASE_LLM])
-    made = f"qwen3-{'int8-' if int8 else ''}{build.dtype}"
-    paths = exported(made, sources, ("nncf",) if int8 else (), export)
+    name = f"qwen3-{'int8-' if int8 else ''}{build.dtype}"
+    paths = exported(name, sources, ("nncf",) if int8 else (), export)
     layers = Layers(compiled(paths["layers"], build.dtype), table)
     model = OpenVINOModel(config, layers, Head(compiled(paths["head"], build.dtype)))
     model.warm_up()
