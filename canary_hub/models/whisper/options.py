@@ -14,7 +14,7 @@ class WhisperLogMelBuild(Options):
     """How much audio the encoder is given."""
 
     whole_window: bool = Field(
-        False, description="Always 30 s, padded with silence, as the model was trained; slower, and not more accurate"
+        True, description="Always 30 s, padded with silence, as it was trained; off is faster, and less sure of the end"
     )
 
 

@@ -52,10 +52,4 @@ def model(whisper_folder: Path) -> WhisperForConditionalGeneration:
 
 @pytest.fixture(scope="session")
 def stack(whisper_folder: Path) -> Stack:
-    return Hub(block=[]).load(
-        "whisper-tiny.en",
-        weights={"whisper": whisper_folder},
-        options={"whole_window": True},
-        dtype="float32",
-        device="cpu",
-    )
+    return Hub().load("whisper-tiny.en", weights={"whisper": whisper_folder}, dtype="float32", device="cpu")
