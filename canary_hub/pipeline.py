@@ -303,7 +303,7 @@ class Stack:
         steps_of = llm.generate
         if watched and isinstance(llm, Inspectable):
             steps_of = partial(llm.generate, attention=True)
-        begin = partial(steps_of, injected.inputs_embeds, injected.attention_mask, options, stop)
+        begin = partial(steps_of, injected.inputs_embeds, injected.attention_mask, options, stop, injected.spans)
         with closing(writing(name, begin)) as written, blamed(name, "decoding tokens"):
             for step in written:
                 check_step(name, step, len(jobs))

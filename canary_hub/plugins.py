@@ -50,7 +50,7 @@ else:
 GROUP = "canary_hub"
 BUILT_IN = "built-in"
 _MOVED = "The changelog lists the modules that moved."
-BUILTINS = ("canary_hub.models.canary_qwen.plugin", "canary_hub.models.nano.plugin")
+BUILTINS = tuple(f"canary_hub.models.{name}.plugin" for name in ("canary_qwen", "nano", "whisper"))
 
 
 @dataclass

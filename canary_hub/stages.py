@@ -139,6 +139,9 @@ class Step:
 RowStop = Callable[[int, Sequence[int]], bool]
 """Called with (row, its new ids so far); True stops that row."""
 
+Spans = Sequence[Sequence[tuple[int, int]]]
+"""Per row of an injected batch, the (first, end) positions that each audio took, padding counted."""
+
 
 @runtime_checkable
 class Preprocessor(Protocol):
@@ -208,9 +211,11 @@ class LLMBackend(Protocol):
         attention_mask: torch.Tensor,
         options: Options,
         stop: RowStop | None = None,
+        spans: Spans = (),
     ) -> Iterator[Step]:
         """(B, L, H), (B, L) left-padded -> one `Step` per decoding step, until all rows stopped.
 
+        spans: where the audio stands in each row, for a backend that reads it in another way than its text.
         Closing the iterator stops the work within a token.
         """
         ...
@@ -235,14 +240,10 @@ class ChatBackend(LLMBackend, Protocol):
 
 @runtime_checkable
 class Inspectable(LLMBackend, Protocol):
-    """An LLM backend that shows its vocabulary and attention, for the injection details."""
+    """An LLM backend that shows its tokens and attention, for the injection details."""
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The text of each token alone."""
-        ...
-
-    def nearest(self, embeds: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(M, H) -> ids (M, k) and cosines (M, k) of the closest rows of the embedding table."""
         ...
 
     def generate(
@@ -251,6 +252,7 @@ class Inspectable(LLMBackend, Protocol):
         attention_mask: torch.Tensor,
         options: Options,
         stop: RowStop | None = None,
+        spans: Spans = (),
         attention: bool = False,
     ) -> Iterator[Step]:
         """As any backend's; with `attention`, every step carries it where the backend sees it."""
@@ -263,4 +265,13 @@ class Framed(LLMBackend, Protocol):
 
     def left_out(self, ids: Sequence[int]) -> int:
         """How many of an answer's first tokens are not part of its text."""
+        ...
+
+
+@runtime_checkable
+class Injectable(LLMBackend, Protocol):
+    """An LLM backend in whose vocabulary's space the audio stands, so that near tokens mean something."""
+
+    def nearest(self, embeds: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(M, H) -> ids (M, k) and cosines (M, k) of the closest rows of the embedding table."""
         ...

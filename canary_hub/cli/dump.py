@@ -102,7 +102,9 @@ def run_tensors(
         tensors |= {"mel": mel, "mel_len": mel_len, "enc": enc.transpose(1, 2), "enc_len": enc_len}
         tensors["perception"] = perception
     injected = inject(rows, llm.embed, clips, llm.placeholder_id)
-    steps = list(llm.generate(injected.inputs_embeds, injected.attention_mask, stack.options[Stage.LLM]))
+    steps = list(
+        llm.generate(injected.inputs_embeds, injected.attention_mask, stack.options[Stage.LLM], None, injected.spans)
+    )
     pad = tokenizer.pad_id
     tensors |= {
         "prompt_ids": torch.tensor([[pad] * (max(map(len, rows)) - len(row)) + row for row in rows]),

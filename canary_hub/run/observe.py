@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..stages import Framed, Inspectable, LLMBackend, Step
+from ..stages import Framed, Injectable, Inspectable, LLMBackend, Step
 from .result import Alternative, Frame, Near, PromptToken, SegmentTrace, TokenTrace, WordTrace
 from .timing import onsets, token_frames, words_of
 
@@ -116,7 +116,7 @@ def _pieces(llm: LLMBackend, ids: Iterable[int]) -> dict[int, str]:
 
 def _frames(llm: LLMBackend, audio: torch.Tensor) -> tuple[Frame, ...]:
     norms = audio.float().norm(dim=-1).tolist()
-    if not isinstance(llm, Inspectable) or not len(audio):
+    if not isinstance(llm, Injectable) or not len(audio):
         return tuple(Frame(round(norm, 4)) for norm in norms)
     ids, cosines = (found.tolist() for found in llm.nearest(audio, NEAREST))
     names = _pieces(llm, {i for row in ids for i in row})

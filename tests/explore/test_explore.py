@@ -390,7 +390,7 @@ class Countdown:
     def embed(self, ids):
         return ids[..., None].float().expand(*ids.shape, 128)
 
-    def generate(self, inputs_embeds, attention_mask, options, stop=None):
+    def generate(self, inputs_embeds, attention_mask, options, stop=None, spans=()):
         import torch
         from canary_hub.stages import Step
 

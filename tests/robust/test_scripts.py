@@ -75,8 +75,8 @@ class Writer:
     def pieces(self, ids):
         return [EVIL] * len(ids)
 
-    def generate(self, inputs_embeds, attention_mask, options, stop=None, attention=False):
-        return self._inner.generate(inputs_embeds, attention_mask, PLAIN(max_new_tokens=8), stop, attention)
+    def generate(self, inputs_embeds, attention_mask, options, stop=None, spans=(), attention=False):
+        return self._inner.generate(inputs_embeds, attention_mask, PLAIN(max_new_tokens=8), stop, spans, attention)
 
 def PLAIN(**values):
     from canary_hub.models.canary_qwen.checkpoint import COMPONENTS

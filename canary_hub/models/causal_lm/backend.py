@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from ...specs import Options
-from ...stages import RowStop, Segment, Step
+from ...stages import RowStop, Segment, Spans, Step
 from ...weights.tensors import module_bytes, parameter_count
 from .decoding import decode
 from .options import AdapterCall, GenerateCall
@@ -73,9 +73,10 @@ class CausalLMBackend:
         attention_mask: torch.Tensor,
         options: Options,
         stop: RowStop | None = None,
+        spans: Spans = (),
         attention: bool = False,
     ) -> Iterator[Step]:
-        """(B, L, H), (B, L) left-padded -> one `Step` per token."""
+        """(B, L, H), (B, L) left-padded -> one `Step` per token; audio is read as text is, wherever it stands."""
         assert isinstance(options, GenerateCall)
         yield from decode(
             self.model,
@@ -129,6 +130,7 @@ class AdapterBackend(CausalLMBackend):
         attention_mask: torch.Tensor,
         options: Options,
         stop: RowStop | None = None,
+        spans: Spans = (),
         attention: bool = False,
     ) -> Iterator[Step]:
         """(B, L, H), (B, L) left-padded -> one `Step` per token. One generation at a time: the adapter is a state
@@ -138,7 +140,7 @@ class AdapterBackend(CausalLMBackend):
             if options.adapter is not self._adapter_on:
                 self._switch(options.adapter)
                 self._adapter_on = options.adapter
-            yield from super().generate(inputs_embeds, attention_mask, options, stop, attention)
+            yield from super().generate(inputs_embeds, attention_mask, options, stop, spans, attention)
 
     def chat_options(self, options: Options) -> Options:
         """LLM mode runs without the adapter (NeMo: `with self.llm.disable_adapter()`)."""

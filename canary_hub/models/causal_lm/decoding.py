@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from transformers import DynamicCache
 
 from ...stages import RowStop, Step
 from ..cpu import forward_pass
+
+Adjust = Callable[[Sequence[Sequence[int]], torch.Tensor], torch.Tensor]
 
 
 @torch.inference_mode()
@@ -25,6 +27,7 @@ def decode(
     seed: int = 0,
     stop: RowStop | None = None,
     attention: bool = False,
+    adjust: Adjust | None = None,
 ) -> Iterator[Step]:
     """Prefill, then one `Step` per token until every row has ended, or `max_new_tokens`.
 
@@ -35,6 +38,7 @@ def decode(
         temperature: 0 takes the most probable token, above 0 draws with `seed`.
         stop: may end a row early.
         attention: every `Step` carries the attention of its position to the prompt.
+        adjust: called with the ids so far by row and the logits (B, V); gives those that are decoded.
     """
     device = inputs_embeds.device
     rows = inputs_embeds.shape[0]
@@ -62,6 +66,8 @@ def decode(
             ).last_hidden_state
             # A 2-D input: with a 3-D slice F.linear copies the whole transposed head.
             logits = model.lm_head(hidden[:, -1])
+        if adjust is not None:
+            logits = adjust(new, logits)
         logprobs = torch.log_softmax(logits.float(), dim=-1)
         if draw is None:
             ids = logits.argmax(dim=-1)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import ComponentSpec, Contract, Options, Port, Stage
-from canary_hub.stages import AudioSlot, Build, RowStop, Segment, Step
+from canary_hub.stages import AudioSlot, Build, RowStop, Segment, Spans, Step
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +62,7 @@ class ByteLM:
         attention_mask: torch.Tensor,
         options: Options,
         stop: RowStop | None = None,
+        spans: Spans = (),
     ) -> Iterator[Step]:
         """(B, L, 128), (B, L) left-padded -> one `Step` per decoding step, until all rows stopped."""
         assert isinstance(options, AnswerCall)

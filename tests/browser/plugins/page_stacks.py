@@ -104,7 +104,7 @@ class Endless:
     def __getattr__(self, name):
         return getattr(self._inner, name)
 
-    def generate(self, inputs_embeds, attention_mask, options, stop=None):
+    def generate(self, inputs_embeds, attention_mask, options, stop=None, spans=()):
         from canary_hub.stages import Step
 
         rows = len(inputs_embeds)

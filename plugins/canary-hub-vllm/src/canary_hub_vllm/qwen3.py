@@ -16,7 +16,7 @@ from canary_hub.errors import HubError
 from canary_hub.models.canary_qwen.llm import load_tokenizer
 from canary_hub.models.causal_lm.backend import CausalLMBackend, Tokens
 from canary_hub.specs import Options
-from canary_hub.stages import Build, RowStop, Step
+from canary_hub.stages import Build, RowStop, Spans, Step
 from canary_hub.weights.tensors import TensorFiles
 
 from .export import exported
@@ -59,6 +59,7 @@ class VllmBackend(CausalLMBackend):
         attention_mask: torch.Tensor,
         options: Options,
         stop: RowStop | None = None,
+        spans: Spans = (),
         attention: bool = False,
     ) -> Iterator[Step]:
         """(B, L, H), (B, L) left-padded -> one `Step` per token, without attention, which vLLM keeps to itself; its
