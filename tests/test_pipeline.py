@@ -90,7 +90,7 @@ def test_a_loop_is_stopped_marked_and_removed(stack: Stack, speech: Path, monkey
     llm = stack.component(Stage.LLM)
     text = llm.tokenizer.encode(llm.chat_segments("ask")[1:2])  # some plain ids
 
-    def forever(embeds, mask, options, stop):
+    def forever(embeds, mask, options, stop, spans):
         ids: list[int] = []
         while True:
             ids.append(text[len(ids) % len(text)])

@@ -12,7 +12,7 @@ from ..cpu import forward_pass
 from .checkpoint import WhisperCheckpoint
 
 
-class WhisperEncoder:
+class ClipEncoder:
     """(B, n_mels, T) -> (B, N, d_model), one vector for every two frames of 10 ms.
 
     module: transformers' encoder; `conv1`, `conv2`, `embed_positions`, `layers`, `layer_norm` are used, in the order of
@@ -53,6 +53,6 @@ class WhisperEncoder:
         return out
 
 
-def build(build: Build) -> WhisperEncoder:
+def build(build: Build) -> ClipEncoder:
     """Factory of whisper/encoder. Raises: WeightsError."""
-    return WhisperEncoder(WhisperCheckpoint(build).encoder())
+    return ClipEncoder(WhisperCheckpoint(build).encoder())

@@ -17,7 +17,7 @@ TAIL = 1 * SAMPLE_RATE
 """Samples of silence behind a clip: without any, the model is unsure where the speech ends."""
 
 
-class WhisperLogMel:
+class ClipLogMel:
     """(B, S) waveforms -> (B, n_mels, T) log-mel in float32 on the CPU.
 
     Every clip is padded with silence alone, so that it does not depend on its batch: by `TAIL`, or to 30 s.
@@ -48,7 +48,7 @@ class WhisperLogMel:
         return features
 
 
-def build(build: Build) -> WhisperLogMel:
+def build(build: Build) -> ClipLogMel:
     """Factory of whisper/log-mel. Raises: WeightsError."""
     assert isinstance(build.options, WhisperLogMelBuild)
-    return WhisperLogMel(int(build.weights[WHISPER].config["num_mel_bins"]), build.options.whole_window)
+    return ClipLogMel(int(build.weights[WHISPER].config["num_mel_bins"]), build.options.whole_window)
