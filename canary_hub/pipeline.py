@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -194,11 +194,14 @@ class Stack:
                 if not open_segments[job.file]:
                     yield Done(job.file, results[job.file])
 
-    def _counted(self, events: Iterator[Event], batch: list[_Job], results: list[Result]) -> Iterator[Event]:
+    def _counted(
+        self, events: Generator[Event, None, None], batch: list[_Job], results: list[Result]
+    ) -> Iterator[Event]:
         """A batch's events, the time of each stage shared out to the files by their audio."""
         seconds = [job.span.end - job.span.start for job in batch]
         pieces = f"{len(batch)} piece{'s'[: len(batch) > 1]} of up to {max(seconds):.1f} s"
-        with memory_for(f"run stack {self.name} on {pieces}", _SMALLER):
+        # Closed by hand: a backend that waits for another run must not wait for a garbage collector.
+        with memory_for(f"run stack {self.name} on {pieces}", _SMALLER), closing(events):
             for event in events:
                 if isinstance(event, StageDone):
                     for job, part in zip(batch, seconds, strict=True):
@@ -217,7 +220,7 @@ class Stack:
 
     def _run_batch(
         self, batch: list[_Job], options: Mapping[Stage, Options], shared: StageCache | None
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         import torch
 
         clips = []

@@ -151,7 +151,9 @@ def _module(component: Any) -> torch.nn.Module:
 
 def test_an_adapter_beside_the_checkpoint_is_known(hub: Hub, granite_speech: Path) -> None:
     found = weights.explore(hub, over(hub, "granite-speech-3.3-8b", granite_speech))
-    assert "language_model.model.norm.weight" in {kind.pattern for kind in found.kinds}
+    # Which words stand in front of the LLM's names depends on the transformers that wrote the file.
+    (norm,) = (name for name in load_file(granite_speech / "model.safetensors") if name.endswith("model.norm.weight"))
+    assert norm in {kind.pattern for kind in found.kinds}
     assert [file.name for file in found.files] == ["adapter_model.safetensors", "model.safetensors"]
     factors = {kind.pattern.rpartition("layers.N.")[2]: kind for kind in found.kinds if ".lora_" in kind.pattern}
     assert set(factors) == {f"self_attn.{x}_proj.lora_{half}.weight" for x in "qv" for half in "AB"}

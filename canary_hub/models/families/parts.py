@@ -27,7 +27,7 @@ HEAD = "lm_head.weight"
 # module. Source: transformers 5.23 `conversion_mapping.py`, "qwen2_audio" and "granite_speech".
 _OLDER = (
     (re.compile(r"^language_model\.lm_head\."), "lm_head."),
-    (re.compile(r"^language_model\.model\."), "model.language_model."),
+    (re.compile(r"^language_model\.model\.(model\.)?"), "model.language_model."),  # twice by transformers 5.20
     (re.compile(r"^(language_model|audio_tower|multi_modal_projector|encoder|projector)\."), r"model.\1."),
 )
 
