@@ -12,6 +12,8 @@ import click
 from canary_hub.errors import HubError
 from canary_hub.files import write_text
 
+from .mini.command import mini
+
 if TYPE_CHECKING:
     from .digits import Recordings
 
@@ -213,3 +215,6 @@ def evaluate(
     found = run(checkpoint, recordings, texts, kinds, count, say=click.echo)
     if report is not None:
         write_text(report, json.dumps(found, indent=1) + "\n")
+
+
+train.add_command(mini)

@@ -1,7 +1,7 @@
 """Reads CTranslate2's `model.bin` of a Whisper and gives it transformers' names.
 
 Published Whisper weights also travel in this form, inside packages of the Python package index. The layout is that of
-CTranslate2's own writer (python/ctranslate2/specs/model_spec.py, `ModelSpec._serialize`, binary version 6), little endian:
+CTranslate2's own writer (python/ctranslate2/specs/model_spec.py, `ModelSpec._serialize`, version 6), little endian:
 
     u32 version; string spec name; u32 revision; u32 count;
     per tensor: string name; u8 rank; u32 per dimension; u8 dtype; u32 bytes; data
@@ -47,7 +47,7 @@ class _Joined:
                 self._files.pop(0).close()
             data += piece
         if len(data) < size:
-            raise WeightsError("The CTranslate2 file ends before its last tensor: was it cut off, or is a part missing?")
+            raise WeightsError("The CTranslate2 file ends before its last tensor: is a part missing?")
         return data
 
     def numbers(self, form: str) -> tuple[int, ...]:
@@ -189,11 +189,16 @@ def _sizes(state: dict[str, Any], tensors: dict[str, Array]) -> dict[str, Any]:
     vocabulary, width = state["model.decoder.embed_tokens.weight"].shape
     english = vocabulary == 51864
     heads = tensors.get("encoder/num_heads", tensors.get("encoder/layer_0/self_attention/num_heads"))
-    end = 50256 if english else 50257
+    end = min(50256 if english else 50257, vocabulary - 2)  # a miniature's table is shorter
 
     def layers(side: str) -> int:
-        return len({name.split("/")[1] for name in tensors if name.startswith(f"{side}/layer_") and "layer_norm" not in
-                    name.split("/")[1]})
+        return len(
+            {
+                name.split("/")[1]
+                for name in tensors
+                if name.startswith(f"{side}/layer_") and "layer_norm" not in name.split("/")[1]
+            }
+        )
 
     return {
         "vocab_size": vocabulary,

@@ -51,7 +51,7 @@ class Places:
 
 
 def _trimmed(response: Wave) -> Wave:
-    """A room's impulse response from its direct sound on, at most 0.8 s; what comes after the first 2 ms has unit energy."""
+    """A room's impulse response from its direct sound on, at most 0.8 s; all after 2 ms has unit energy together."""
     start = int(np.abs(response).argmax())
     cut = response[start : start + int(0.8 * RATE)].copy()
     direct = RATE // 500

@@ -42,7 +42,8 @@ class Sources:
 class Maker:
     """Makes shards one at a time; what it needs is read once."""
 
-    def __init__(self, sources: Sources, folder: Path) -> None:
+    def __init__(self, sources: Sources, folder: Path, small: bool = False) -> None:
+        self.count = 6 if small else CLIPS
         torch.set_num_threads(1)
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,8 @@ class Maker:
         }
         self.places = Places(sources.noise)
         self.encoder = load_encoder(sources.whisper)
-        self.people = read_recordings(sources.human_train) if sources.human_train else []
+        people = read_recordings(sources.human_train) if sources.human_train else []
+        self.people = people[:: max(1, len(people) // 48)] if small else people
 
     def make(self, kind: str, number: int) -> float | None:
         """One shard; the hours in it, or None where it exists."""
@@ -68,7 +70,7 @@ class Maker:
             part = self.people[number % PARTS :: PARTS]
             made: Iterable[Clip] = human_clips(part, self.capitals, self.places, rng, clean=number < PARTS)
         else:
-            made = machine_clips(self.sentences[kind], self.places, rng, CLIPS)
+            made = machine_clips(self.sentences[kind], self.places, rng, self.count)
         # bf16 where the processor multiplies it natively: half the time, states within 1 %.
         return write_shard(path, ((clip, hear(self.encoder, clip.wav, torch.bfloat16)) for clip in made))
 

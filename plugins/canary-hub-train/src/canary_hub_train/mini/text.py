@@ -11,7 +11,16 @@ from pathlib import Path
 
 from canary_hub.errors import HubError
 
-_SAME = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "—": ", ", "–": "-", "…": "...", "\u00a0": " "})
+_SAME = str.maketrans(
+    # Curly quotes, long dashes, the ellipsis and the fixed space, by their code points.
+    dict(
+        zip(
+            "\u201c\u201d\u2018\u2019\u2014\u2013\u2026\u00a0",
+            ('"', '"', "'", "'", ", ", "-", "...", " "),
+            strict=True,
+        )
+    )
+)
 _SAYABLE = re.compile(r"[A-Za-z0-9 ,.?!;:'\"()$%&/-]+")
 KEPT_BACK = 256
 """One sentence in so many is never trained on: what unseen text-to-speech is measured with."""
@@ -82,9 +91,8 @@ class Capitals:
 
 def written(text: str, capitals: Capitals) -> str:
     """A reference text as `mini` shall write it: as it is where it has lower case and capitals, else restored."""
-    text = plain(text)
+    text = plain(text).rstrip(" ,;:-")
     if text.upper() == text or text.lower() == text:
         return capitals.restore(text)
-    text = text.rstrip(" ,;:-")
     text = text[:1].upper() + text[1:]
     return text if text[-1:] in '.?!"' else text + "."
