@@ -234,3 +234,29 @@ def test_training_goes_through_its_phases_and_goes_on(folder: Path) -> None:
     assert state is not None
     assert state["progress"].phase == "cool"
     assert "people" in (folder / "curve.jsonl").read_text().splitlines()[-1]
+
+
+def test_the_exported_files_are_the_model(folder: Path, tmp_path: Path) -> None:
+    from canary_hub_train.mini.export import export, load_exported
+
+    model = build(SMALL.sizes)
+    back = load_exported(export(model, folder / "llm", tmp_path)).state_dict()
+    for name, value in model.state_dict().items():
+        if not name.startswith("ctc_"):
+            assert back[name] == pytest.approx(value.detach(), rel=0.02, abs=2e-3), name
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        names = set(file.keys())
+    assert {"embed_tokens.weight", "perception.proj.outer.weight"} <= names
+    assert "llm.base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight" in names
+    assert not any(name.startswith("perception.encoder") for name in names)
+
+
+def test_the_command_says_what_part_it_takes(tmp_path: Path) -> None:
+    from canary_hub_train.command import train
+    from click.testing import CliRunner
+
+    said = CliRunner().invoke(train, ["mini", "--help"])
+    assert said.exit_code == 0
+    assert "--human-dev" in said.output

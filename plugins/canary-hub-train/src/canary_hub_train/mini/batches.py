@@ -15,6 +15,8 @@ from ..tokenizer import PROMPT
 from .shards import Heard, Shard, find_shards
 
 Ids = list[int]
+KINDS = ("machine", "natural", "human")
+"""Shards that are trained on."""
 
 
 class Codec:
@@ -72,7 +74,7 @@ class Speech:
     Shards that are made meanwhile come in whenever a pool has been used up.
     """
 
-    def __init__(self, folder: Path, codec: Codec, kinds: Sequence[str] = ("machine", "human"), budget: int = 4096):
+    def __init__(self, folder: Path, codec: Codec, kinds: Sequence[str] = KINDS, budget: int = 4096):
         self.folder, self.codec, self.kinds, self.budget = folder, codec, kinds, budget
         self._shards: dict[Path, list[_Clip]] = {}
         self._clips: list[_Clip] = []

@@ -56,10 +56,11 @@ def slip(sentence: str, rng: np.random.Generator) -> str:
     return " ".join(given[:count]).rstrip(",.;:") + ", " + sentence
 
 
-def draw_plan(rng: np.random.Generator, sentences: Sequence[str]) -> Plan:
+def draw_plan(rng: np.random.Generator, sentences: Sequence[str], natural_only: bool = False) -> Plan:
     """Random sentences up to a random length, for a random voice."""
     wished = draw_seconds(rng)
-    engine = rng.random()  # espeak's share is small: even Whisper base mishears half the words of its variants
+    # espeak's share is small: even Whisper base mishears half the words of its variants.
+    engine = 0.0 if natural_only else rng.random()
     voice: Throat | Voice
     if engine < 0.68:
         voice = Throat.draw(rng)
@@ -118,10 +119,16 @@ def joined(pieces: Sequence[Wave], rng: np.random.Generator) -> Wave:
     return np.asarray(whole + quiet * rng.standard_normal(len(whole)), np.float32)
 
 
-def machine_clips(sentences: Sequence[str], places: Places, rng: np.random.Generator, count: int) -> list[Clip]:
-    """`count` clips of text-to-speech, fewer where a program failed, and a few in which nobody speaks."""
+def machine_clips(
+    sentences: Sequence[str], places: Places, rng: np.random.Generator, count: int, natural_only: bool = False
+) -> list[Clip]:
+    """`count` clips of text-to-speech, fewer where a program failed, and a few in which nobody speaks.
+
+    Args:
+        natural_only: hibari alone, where the programs of Debian's packages are not.
+    """
     silent = rng.random(count) < 0.02
-    plans = [draw_plan(rng, sentences) for _ in range(count - int(silent.sum()))]
+    plans = [draw_plan(rng, sentences, natural_only) for _ in range(count - int(silent.sum()))]
     clips = []
     for plan, pieces in zip(plans, speak(plans, rng), strict=True):
         if any(len(piece) < RATE // 8 for piece in pieces):

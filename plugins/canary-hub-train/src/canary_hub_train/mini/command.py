@@ -24,6 +24,7 @@ _HOME = Path.home() / ".cache" / "canary-hub" / "mini"
 @click.option("--machine", type=int, default=500, show_default=True, help="Shards of text-to-speech, 20 minutes each.")
 @click.option("--human", type=int, default=48, show_default=True, help="Shards of people; 8 hold all of them once.")
 @click.option("--part", default="0/1", show_default=True, help="Of the speech: this process / how many there are.")
+@click.option("--natural-only", is_flag=True, help="Speech by hibari alone, where espeak-ng, flite, festival are not.")
 @click.option("--minutes", type=float, help="Stop after so long; the same command later goes on.")
 @click.option("--threads", type=int, default=1, show_default=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
@@ -40,6 +41,7 @@ def mini(
     machine: int,
     human: int,
     part: str,
+    natural_only: bool,
     minutes: float | None,
     threads: int,
     device: str,
@@ -55,7 +57,7 @@ def mini(
     from .speech import Sources
     from .steps import STEPS, Order, follow, unpack_whisper
 
-    if not only or "speech" in only:
+    if (not only or "speech" in only) and not natural_only:
         check_programs()
     index, _, count = part.partition("/")
     if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
@@ -73,6 +75,7 @@ def mini(
             threads,
             device,
             small,
+            natural_only,
             finish,
             click.echo,
         )

@@ -5,7 +5,7 @@ Half a sentence's worth of text is joined to long ones as speech clips are, so t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,8 +20,11 @@ class Copying:
     def __init__(self, codec: Codec, sentences: Sequence[str], blank: int, budget: int = 4096) -> None:
         self.codec, self.sentences, self.blank, self.budget = codec, sentences, blank, budget
 
-    def draw(self, rng: np.random.Generator) -> Ids:
-        """One to ten sentences in a row."""
+    def draw(self, rng: np.random.Generator, hardness: float = 1.0) -> Ids:
+        """One to ten sentences in a row, at most 150 tokens; the beginning of one where it shall be easy."""
+        most = int(10 + 140 * hardness)
+        if hardness < 0.5:
+            return self.codec.encode([self.sentences[int(rng.integers(len(self.sentences)))]])[0][:most]
         wished = 0 if rng.random() < 0.4 else int(rng.integers(20, 110))
         text = ""
         ids: Ids = []
@@ -29,33 +32,43 @@ class Copying:
             more = self.sentences[int(rng.integers(len(self.sentences)))]
             text = f"{text} {more}" if text else more
             ids = self.codec.encode([text])[0]
-            if len(ids) > 150:
-                return ids[:150]
+            if len(ids) > most:
+                return ids[:most]
         return ids
 
-    def slot(self, ids: Ids, rng: np.random.Generator, vocabulary: int) -> tuple[Ids, Ids, list[float]]:
+    def slot(
+        self, ids: Ids, rng: np.random.Generator, vocabulary: int, hardness: float = 1.0
+    ) -> tuple[Ids, Ids, list[float]]:
         """What CTC might make of the text: (first ids, second ids, share of the first), one each per frame of 80 ms."""
-        wrong = rng.uniform(0, 0.35)
-        gap = rng.uniform(0.8, 2.6)
+        wrong = rng.uniform(0, 0.35) * hardness
+        gap = rng.uniform(0.8, 2.6) * hardness
         first: Ids = []
         for token in ids:
             fate = rng.random()
             if fate < wrong * 0.25:  # deleted
                 continue
             said = int(rng.integers(256, vocabulary - 6)) if fate < wrong else token
-            first += [said] * (2 if rng.random() < 0.25 else 1)
+            first += [said] * (2 if rng.random() < 0.25 * hardness else 1)
             first += [self.blank] * int(rng.poisson(gap))
         first = [self.blank] * int(rng.integers(0, 5)) + first + [self.blank] * int(rng.integers(1, 6))
         second = [self.blank if rng.random() < 0.5 else int(rng.integers(256, vocabulary - 6)) for _ in first]
-        share = [1 - float(rng.uniform(0, 0.45)) if rng.random() < 0.6 else 1.0 for _ in first]
+        share = [1 - hardness * float(rng.uniform(0, 0.45)) if rng.random() < 0.6 else 1.0 for _ in first]
         return first, second, share
 
-    def batches(self, seed: int, vocabulary: int, pool: int = 512) -> Iterator[tuple[Batch, Tensor, Tensor]]:
-        """(batch whose `audio` is the first ids (B, M), second ids (B, M), share (B, M))."""
+    def batches(
+        self, seed: int, vocabulary: int, pool: int = 512, hardness: Callable[[], float] = lambda: 1.0
+    ) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+        """(batch whose `audio` is the first ids (B, M), second ids (B, M), share (B, M)).
+
+        Args:
+            hardness: 0 (the text itself, short) to 1, asked before each pool: copying is found in a few hundred steps
+                when it begins easy, and in thousands otherwise.
+        """
         rng = np.random.default_rng(seed)
         while True:
-            drawn = [self.draw(rng) for _ in range(pool)]
-            rows = [(ids, self.slot(ids, rng, vocabulary)) for ids in drawn]
+            hard = hardness()
+            drawn = [self.draw(rng, hard) for _ in range(pool)]
+            rows = [(ids, self.slot(ids, rng, vocabulary, hard)) for ids in drawn]
             rows.sort(key=lambda row: len(row[0]) + len(row[1][0]))
             groups, group = [], []
             for row in rows:

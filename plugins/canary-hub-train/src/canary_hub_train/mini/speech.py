@@ -70,7 +70,8 @@ class Maker:
             part = self.people[number % PARTS :: PARTS]
             made: Iterable[Clip] = human_clips(part, self.capitals, self.places, rng, clean=number < PARTS)
         else:
-            made = machine_clips(self.sentences[kind], self.places, rng, self.count)
+            texts = self.sentences["unseen" if kind == "unseen" else "machine"]
+            made = machine_clips(texts, self.places, rng, self.count, natural_only=kind == "natural")
         # bf16 where the processor multiplies it natively: half the time, states within 1 %.
         return write_shard(path, ((clip, hear(self.encoder, clip.wav, torch.bfloat16)) for clip in made))
 
@@ -119,10 +120,10 @@ def make_shards(
             say(f"{kind} {number}: {made:.2f} h, {hours:.1f} h in {(time.monotonic() - started) / 60:.1f} min")
 
 
-def plan(machine: int, human: int) -> list[tuple[str, int]]:
+def plan(machine: int, human: int, natural_only: bool = False) -> list[tuple[str, int]]:
     """The order of making: unseen first (to measure by), then people and machines evenly spread."""
-    jobs: list[tuple[float, str, int]] = [(-1.0, "unseen", 0)]
-    jobs += [(i / machine, "machine", i) for i in range(machine)]
+    jobs: list[tuple[float, str, int]] = [] if natural_only else [(-1.0, "unseen", 0)]
+    jobs += [(i / machine, "natural" if natural_only else "machine", i) for i in range(machine)]
     # A copy of the people at a time.
     jobs += [(i // PARTS * PARTS / max(human, 1) * 0.8, "human", i) for i in range(human)]
     return [(kind, number) for _, kind, number in sorted(jobs)]

@@ -16,6 +16,7 @@ import torch
 from canary_hub.errors import HubError
 
 from ..tokenizer import train_tokenizer
+from .batches import KINDS
 from .clips import Clip
 from .ears import hear, load_encoder
 from .human import read_manifest, read_recordings
@@ -50,6 +51,7 @@ class Order:
     threads: int = 1
     device: str = "cpu"
     small: bool = False
+    natural_only: bool = False
     finish: bool = False
     say: Callable[[str], None] = print
 
@@ -94,13 +96,13 @@ def speech(order: Order, until: float | None) -> None:
     """The missing shards."""
     maker = Maker(order.sources, order.folder / "speech", small=order.small)
     index, count = order.part
-    jobs = plan(1, 1) if order.small else plan(order.machine, order.human)
+    jobs = plan(1, 1) if order.small else plan(order.machine, order.human, order.natural_only)
     make_shards(maker, jobs[index::count], order.say, until)
 
 
 def training(order: Order, texts: list[str], until: float | None) -> bool:
     """As far as time allows; whether it is over."""
-    if not find_shards(order.folder / "speech", "machine") and not find_shards(order.folder / "speech", "human"):
+    if not any(find_shards(order.folder / "speech", kind) for kind in KINDS):
         raise HubError("There is no speech to train on yet.", "Run the step speech first, or leave out --only.")
     return run(Job(order.recipe, order.folder, texts, order.device, until, order.finish, say=order.say))
 

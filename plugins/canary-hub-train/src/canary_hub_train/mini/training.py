@@ -182,11 +182,15 @@ class Training:
         loss = self.model.text_loss(self.model.hidden_states(laid.embeds), laid.targets)
         return loss, {"copy": float(loss.detach())}
 
+    def hardness(self) -> float:
+        """How noisy and long the copied slots are: all of it from two thirds of the copying phase on."""
+        return min(1.0, 1.5 * self.at.step / self.recipe.copy_steps) if self.at.phase == "copy" else 1.0
+
     def draws(self) -> Iterator[Any]:
         """Batches of the phase from its step on."""
         seed = 1000 * (ORDER.index(self.at.phase) + 1) + self.at.step
         copying = Copying(self.codec, self.job.sentences, self.model.blank, self.recipe.budget)
-        texts = copying.batches(seed, self.recipe.sizes.vocabulary)
+        texts = copying.batches(seed, self.recipe.sizes.vocabulary, hardness=self.hardness)
         if self.at.phase == "copy":
             return texts
         if self.at.phase == "ctc":
