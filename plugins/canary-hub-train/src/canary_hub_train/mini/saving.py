@@ -28,6 +28,8 @@ class Progress:
     seconds: float = 0.0
     clips: int = 0
     phase_seconds: float = 0.0
+    hardness: float = 0.0
+    """Of the copying task, 0 to 1: it grows as the task is mastered."""
 
 
 class StateFile:

@@ -10,6 +10,8 @@ cool   the rate goes down to nothing; for weights to be shipped
 from __future__ import annotations
 
 import math
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -27,6 +29,8 @@ from .model import Sizes, build
 from .saving import Progress, StateFile
 from .shards import Shard, find_shards
 
+MASTERED = 2.2
+"""Cross-entropy of copied text below which the slots become longer and noisier."""
 ORDER = ("copy", "ctc", "bridge", "joint", "cool")
 
 
@@ -37,8 +41,8 @@ class Recipe:
     sizes: Sizes = field(default_factory=Sizes)
     budget: int = 2048
     """Positions per step: about 12 clips of 8 s. Small, because a CPU gains nothing from large ones."""
-    copy_steps: int = 1500
-    ctc_steps: int = 700
+    copy_steps: int = 700
+    ctc_steps: int = 300
     joint_steps: int = 1_000_000
     cool_steps: int = 1500
     copy_rate: float = 1e-3
@@ -182,15 +186,18 @@ class Training:
         loss = self.model.text_loss(self.model.hidden_states(laid.embeds), laid.targets)
         return loss, {"copy": float(loss.detach())}
 
-    def hardness(self) -> float:
-        """How noisy and long the copied slots are: all of it from two thirds of the copying phase on."""
-        return min(1.0, 1.5 * self.at.step / self.recipe.copy_steps) if self.at.phase == "copy" else 1.0
+    def pace(self, parts: dict[str, float]) -> None:
+        """Makes copying harder where it is mastered, easier where it is not: it is found at no fixed step."""
+        loss = parts.get("copy")
+        if loss is not None:
+            change = 0.01 if loss < MASTERED else -0.005 if loss > 2 * MASTERED else 0.0
+            self.at.hardness = min(1.0, max(0.0, self.at.hardness + change))
 
     def draws(self) -> Iterator[Any]:
         """Batches of the phase from its step on."""
         seed = 1000 * (ORDER.index(self.at.phase) + 1) + self.at.step
         copying = Copying(self.codec, self.job.sentences, self.model.blank, self.recipe.budget)
-        texts = copying.batches(seed, self.recipe.sizes.vocabulary, hardness=self.hardness)
+        texts = copying.batches(seed, self.recipe.sizes.vocabulary, hardness=lambda: self.at.hardness)
         if self.at.phase == "copy":
             return texts
         if self.at.phase == "ctc":
@@ -218,6 +225,7 @@ class Training:
         with torch.no_grad():
             for name, value in self.model.named_parameters():
                 self.average[name].lerp_(value, 1 - keep)
+        self.pace(parts)
         return parts
 
     def save(self) -> None:
@@ -249,6 +257,36 @@ class Training:
         self.file.log({"phase": "bridge", "r2": round(found, 3)})
 
 
+def ahead(draws: Iterator[Any], depth: int = 4) -> Iterator[Any]:
+    """The same, drawn by a thread while the model works: reading states from disk and stacking them takes its time."""
+    waiting: queue.Queue[Any] = queue.Queue(depth)
+    over = threading.Event()
+
+    def draw() -> None:
+        try:
+            for drawn in draws:
+                while not over.is_set():
+                    try:
+                        waiting.put(drawn, timeout=1)
+                        break
+                    except queue.Full:
+                        continue
+                if over.is_set():
+                    return
+        except BaseException as error:  # shown where the batches are used
+            waiting.put(error)
+
+    threading.Thread(target=draw, daemon=True).start()
+    try:
+        while True:
+            drawn = waiting.get()
+            if isinstance(drawn, BaseException):
+                raise drawn
+            yield drawn
+    finally:
+        over.set()
+
+
 def run(job: Job) -> bool:
     """Trains until the last phase is over (True) or the sitting is (False)."""
     training = Training(job)
@@ -273,7 +311,7 @@ def _phase(training: Training) -> bool:
     job, at = training.job, training.at
     sums: dict[str, list[float]] = {}
     started = time.monotonic()
-    for drawn in training.draws():
+    for drawn in ahead(training.draws()):
         if at.step >= job.recipe.steps(at.phase):
             return True
         begun = time.monotonic()
@@ -288,8 +326,9 @@ def _phase(training: Training) -> bool:
         if at.step % 50 == 0:
             means = {name: round(sum(values) / len(values), 3) for name, values in sums.items()}
             pace = (time.monotonic() - started) / 50
-            job.say(f"{at.phase} {at.step}: {means}, {pace:.2f} s a step, {at.clips} clips")
-            training.file.log({"phase": at.phase, "step": at.step, "minutes": round(at.seconds / 60, 1), **means})
+            job.say(f"{at.phase} {at.step}: {means}, {pace:.2f} s a step, {at.clips} clips, hardness {at.hardness:.2f}")
+            row = {"phase": at.phase, "step": at.step, "minutes": round(at.seconds / 60, 1), **means}
+            training.file.log(row | ({"hardness": round(at.hardness, 2)} if at.phase == "copy" else {}))
             sums, started = {}, time.monotonic()
         if training.file.due:
             training.save()
