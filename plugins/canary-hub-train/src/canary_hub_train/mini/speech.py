@@ -48,7 +48,7 @@ class Maker:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         without = [row["text"] for row in read_manifest(sources.human_dev)] if sources.human_dev else []
-        sentences = read_sentences(sources.text, without)
+        sentences = read_sentences(sources.text, without, 5_000 if small else None)
         self.capitals = Capitals(sentences[:CAPITALS_FROM])
         can = [sentence for sentence in sentences if sayable(sentence)]
         self.sentences = {

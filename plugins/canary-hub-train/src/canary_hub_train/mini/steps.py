@@ -56,6 +56,11 @@ class Order:
     say: Callable[[str], None] = print
 
     @property
+    def lines(self) -> int | None:
+        """Lines of the text to read."""
+        return 5_000 if self.small else None
+
+    @property
     def recipe(self) -> Recipe:
         """The numbers that go with the device."""
         recipe = SMALL if self.small else Recipe()
@@ -66,7 +71,7 @@ def sentences(order: Order) -> list[str]:
     """What may be trained on: neither a sentence kept back nor one that the model is chosen by."""
     dev = order.sources.human_dev
     without = [row["text"] for row in read_manifest(dev)] if dev else []
-    return [text for text in read_sentences(order.sources.text, without) if not is_kept_back(text)]
+    return [text for text in read_sentences(order.sources.text, without, order.lines) if not is_kept_back(text)]
 
 
 def words(order: Order, texts: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import re
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from canary_hub.errors import HubError
@@ -31,17 +32,18 @@ def plain(sentence: str) -> str:
     return re.sub(r"\s+,", ",", " ".join(sentence.translate(_SAME).split()))
 
 
-def read_sentences(path: Path, without: Iterable[str] = ()) -> list[str]:
+def read_sentences(path: Path, without: Iterable[str] = (), most: int | None = None) -> list[str]:
     """Sentences of a .tsv(.gz): the last column of every line after the header, none twice.
 
     Args:
         without: texts to leave out, by their words: those that the model is chosen by.
+        most: lines to read; the whole file takes some ten seconds.
     Raises: HubError when the file cannot be read.
     """
     left_out = {words(text) for text in without}
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            lines = [plain(line.rstrip("\n").rsplit("\t", 1)[-1]) for line in file]
+            lines = [plain(line.rstrip("\n").rsplit("\t", 1)[-1]) for line in islice(file, most)]
     except (OSError, UnicodeError) as error:
         raise HubError(f"The sentences in {path} cannot be read: {error}.") from error
     return [line for line in dict.fromkeys(lines[1:]) if len(line) > 1 and words(line) not in left_out]
