@@ -10,13 +10,12 @@ Importing this package loads neither torch nor transformers nor gradio.
 from __future__ import annotations
 
 from .errors import HubError
-from .events import Answer, Done, Event, SegmentDone, StageDone, Token
 from .hub import Hub
-from .injection import inject_audio_embeddings
 from .pipeline import Stack
-from .trace import Result, SegmentResult
-
-__version__ = "0.1.0"
+from .run.events import Answer, Done, Event, SegmentDone, StageDone, Token
+from .run.injection import inject_audio_embeddings
+from .run.result import Result, SegmentResult
+from .version import __version__
 
 __all__ = [
     "Answer",

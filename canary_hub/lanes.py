@@ -12,16 +12,11 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import Any
 
 from .errors import OptionError
-from .options import check_dtype, parse_pairs
-from .specs import StackSpec, Stage
-
-if TYPE_CHECKING:
-    from .hub import Hub
-    from .pipeline import Stack
+from .options import parse_pairs
+from .specs import Stage
 
 LONGEST = 50_000
 """Characters of a lane; five long options fit."""
@@ -32,7 +27,7 @@ _FORM = "Write the stack's name, then what differs: nano llm=canary/qwen3-peft m
 
 @dataclass(frozen=True)
 class Lane:
-    """A stack by name and what replaces its parts; the fields are what `Hub.load` takes.
+    """A stack by name and what replaces its parts; plain data, looked up by `Hub.stack`.
 
     components: ids by stage.
     options: values by option name, or by "stage.name" where several components have the option.
@@ -43,16 +38,17 @@ class Lane:
     """
 
     stack: str
-    components: Mapping[Stage, str] = field(default_factory=lambda: MappingProxyType({}))
-    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    weights: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    components: Mapping[Stage, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
     dtype: str | None = None
     window: float | None = None
     segmenter: str | None = None
 
     def __str__(self) -> str:
         """The line that `parse_lane` reads back."""
-        pairs = {stage.value: id for stage, id in self.components.items()} | dict(self.options)
+        pairs = {stage.value: id for stage, id in self.components.items()}
+        pairs |= {name: _written(value) for name, value in self.options.items()}
         pairs |= {_WEIGHTS + role: folder for role, folder in self.weights.items()}
         if self.dtype:
             pairs["dtype"] = self.dtype
@@ -62,30 +58,16 @@ class Lane:
             pairs["segmenter"] = self.segmenter
         return " ".join([self.stack, *(f"{key}={_quoted(value)}" for key, value in pairs.items())])
 
-    def spec(self, hub: Hub) -> StackSpec:
-        """The stack with its parts replaced. Raises: UnknownNameError, OptionError, WeightsError."""
-        check_dtype(self.dtype)
-        return hub.stack(
-            self.stack,
-            components=self.components,
-            options=self.options,
-            weights=self.weights,
-            window=self.window,
-            segmenter=self.segmenter,
-        )
-
-    def load(self, hub: Hub, dtype: str | None = None, device: str | None = None) -> Stack:
-        """Build it, or take its components from the pool; `dtype` holds where the lane names none.
-
-        Raises: see `Hub.load`.
-        """
-        return hub.load(self.spec(hub), dtype=self.dtype or dtype, device=device)
+    @property
+    def differences(self) -> dict[str, Any]:
+        """What replaces the stack's own, as `Hub.stack` takes it."""
+        return {name: value for name, value in vars(self).items() if name != "stack"}
 
 
 def parse_lane(text: str) -> Lane:
     """Read "STACK stage=component option=value weights.role=folder dtype=bfloat16".
 
-    Values with spaces stand in quotes. Names are looked up later, by `Lane.spec`.
+    Values with spaces stand in quotes. Names are looked up later, by `Hub.stack`.
     Raises: OptionError for a line that is not of this form.
     """
     if len(text) > LONGEST:
@@ -112,6 +94,11 @@ def parse_lane(text: str) -> Lane:
         raise OptionError(f"{text!r:.80}: window is {window!r:.80}, no number of seconds.", _FORM)
     weights = {key.removeprefix(_WEIGHTS): given.pop(key) for key in list(given) if key.startswith(_WEIGHTS)}
     return Lane(stack, components, given, weights, dtype, seconds, segmenter)
+
+
+def _written(value: Any) -> str:
+    """An option's value as one types it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _quoted(value: str) -> str:

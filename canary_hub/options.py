@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from .errors import OptionError
 from .specs import ComponentSpec, Options, Stage
@@ -71,14 +72,18 @@ def validate(model: type[Options], values: Mapping[str, Any], component: str) ->
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r:.80})"
-            for item in error.errors()
-        )
+        wrong = "; ".join(_reason(item) for item in error.errors())
         raise OptionError(
             f"Unusable option of {component}: {wrong}.",
             f"`canary-hub components {component}` shows the options and their bounds.",
         ) from error
+
+
+def _reason(item: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "missing":
+        return f"{name} has no default and must be given"
+    return f"{name}: {item['msg']} (got {item['input']!r:.80})"
 
 
 def build_and_call(spec: ComponentSpec, values: Mapping[str, Any]) -> tuple[Options, Options]:

@@ -6,31 +6,27 @@ import math
 import time
 import weakref
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from .audio import Limits, Waveform, load_audio
-from .chat import answers, cut_off
+from .assembly import Assembly
+from .audio.decode import Limits, load_audio
+from .audio.pauses import Segmenter, is_silent, split_at_pauses
+from .audio.waveform import Span, Waveform
 from .errors import HubError, memory_for
-from .events import Answer, Done, Event, SegmentDone, StageDone, Token
-from .faults import Patience, Worker, blamed, check_output, check_step
-from .injection import Injected, inject
-from .inspection import Choices, observe, segment_trace
 from .options import by_stage, validate
-from .pool import Entry, Pool
-from .protocols import (
-    Inspectable,
-    LLMBackend,
-    PromptTemplate,
-    Segmenter,
-)
-from .repetition import loop_start
-from .segmentation import Span, is_silent, split_at_pauses
-from .sharing import Shared
-from .specs import ComponentSpec, Options, StackSpec, Stage
-from .trace import Result, SegmentResult, StageRecord, Trace
+from .run.chat import answers, cut_off
+from .run.checks import REPEATED, blamed, check_output, check_step, loop_start, writing
+from .run.events import Answer, Done, Event, SegmentDone, StageDone, Token
+from .run.injection import Injected, inject
+from .run.observe import Observed, observe, segment_trace
+from .run.pool import Entry, Pool
+from .run.result import Result, SegmentResult, StageRecord, Trace
+from .run.reuse import StageCache
+from .specs import Options, Stage
+from .stages import Inspectable, LLMBackend, PromptTemplate
 
 if TYPE_CHECKING:
     import torch
@@ -55,36 +51,28 @@ class _Job:
 class Stack:
     """Five built components that run together; made by `Hub.load`.
 
+    entries: the pool's built components.
     options: call options by stage, validated; `transcribe(..., max_new_tokens=10)` overrides them.
     rate: sample rate in Hz that the preprocessor expects.
     segmenter: finds the pauses at which long audio is cut.
     warnings: what fits but was not trained together.
-    dims: sizes of the feature axes that the components' contracts state.
-    patience: how long a component may take for a piece of work.
     """
 
     def __init__(
         self,
-        spec: StackSpec,
-        specs: Mapping[Stage, ComponentSpec],
-        pool: Pool,
+        assembly: Assembly,
         entries: Mapping[Stage, Entry],
-        options: Mapping[Stage, Options],
-        rate: int,
+        pool: Pool,
         segmenter: Segmenter,
-        warnings: tuple[str, ...] = (),
-        dims: Mapping[Stage, int | None] | None = None,
-        patience: Patience | None = None,
     ) -> None:
-        self.spec = spec
-        self.specs = specs
+        self.assembly = assembly
+        self.spec, self.parts = assembly.spec, assembly.parts
         self.entries = entries
-        self.options = dict(options)
-        self.rate = rate
+        self.options = dict(assembly.calls)
         self.segmenter = segmenter
-        self.warnings = warnings
-        self.dims = dims or {}
-        self.patience = patience or Patience()
+        self.warnings = assembly.fit.warnings
+        audio = next((p for p in assembly.contracts[Stage.PREPROCESSOR].accepts if p.kind == "audio"), None)
+        self.rate = int(audio.rate_hz) if audio is not None and audio.rate_hz else 16000
         self._release = weakref.finalize(self, _release_all, pool, tuple(entries.values()))
 
     @property
@@ -95,7 +83,7 @@ class Stack:
     @property
     def chats(self) -> bool:
         """Whether it also answers text prompts (LLM mode): its backend can, and its LLM learnt to."""
-        return self.specs[Stage.LLM].chat and self.spec.chat
+        return self.parts[Stage.LLM].chat and self.spec.chat
 
     def close(self) -> None:
         """Give the components back to the pool."""
@@ -116,11 +104,11 @@ class Stack:
 
         Raises: OptionError for an unknown name or an unusable value.
         """
-        placed = by_stage(overrides, {stage: self.specs[stage] for stage in Stage}) if overrides else {}
+        placed = by_stage(overrides, {stage: self.parts[stage] for stage in Stage}) if overrides else {}
         called = dict(self.options)
         for stage, values in placed.items():
-            model = self.specs[stage].call_options
-            called[stage] = validate(model, {**called[stage].model_dump(), **values}, self.specs[stage].id)
+            model = self.parts[stage].call_options
+            called[stage] = validate(model, {**called[stage].model_dump(), **values}, self.parts[stage].id)
         return called
 
     def transcribe(self, source: Any, **options: Any) -> Result:
@@ -155,12 +143,8 @@ class Stack:
         Raises: PluginError when the segmenter fails.
         """
         id = self.spec.segmenter
-        with closing(Worker(self.patience)) as worker:
-
-            def pause(wave: Waveform, first: int, last: int) -> int:
-                return worker.do(id, "looking for a pause", lambda: self.segmenter(wave, first, last))
-
-            return split_at_pauses(wave, self.spec.window_seconds, pause, id)
+        with blamed(id, "looking for a pause"):
+            return split_at_pauses(wave, self.spec.window_seconds, self.segmenter, id)
 
     def run(
         self,
@@ -168,7 +152,7 @@ class Stack:
         options: Mapping[Stage, Options] | None = None,
         audio_seconds: Sequence[float] = (),
         details: bool = False,
-        shared: Shared | None = None,
+        shared: StageCache | None = None,
         spans: Sequence[Sequence[Span]] = (),
         known: Mapping[tuple[int, int], SegmentResult] | None = None,
     ) -> Iterator[Event]:
@@ -203,8 +187,7 @@ class Stack:
                 for job in batch:
                     results[job.file].segments[job.segment] = job.out = known[job.file, job.segment]
             else:
-                with closing(Worker(self.patience)) as worker:
-                    yield from self._counted(self._run_batch(batch, options, shared, worker), batch, results)
+                yield from self._counted(self._run_batch(batch, options, shared), batch, results)
             for job in batch:
                 yield SegmentDone(job.file, job.segment, job.out)
                 open_segments[job.file] -= 1
@@ -233,7 +216,7 @@ class Stack:
         return trace
 
     def _run_batch(
-        self, batch: list[_Job], options: Mapping[Stage, Options], shared: Shared | None, worker: Worker
+        self, batch: list[_Job], options: Mapping[Stage, Options], shared: StageCache | None
     ) -> Iterator[Event]:
         import torch
 
@@ -254,7 +237,7 @@ class Stack:
         features = []
         for stage in (Stage.PREPROCESSOR, Stage.ENCODER, Stage.PROJECTOR):
             made_by = (self.entries[stage], made_by)
-            work = partial(self._work, stage, wav, lengths, worker)
+            work = partial(self._work, stage, wav, lengths)
             (wav, lengths, seconds), known = shared.get(made_by, work) if shared else (work(), False)
             if stage is Stage.PREPROCESSOR:
                 features = [row[:, :n] for row, n in zip(wav, lengths.tolist(), strict=True)]
@@ -283,9 +266,9 @@ class Stack:
         choices = []
         for mask, clip in zip(injected.attention_mask, audio, strict=True):
             first = int((~mask).sum()) + prompt.index(llm.placeholder_id)
-            choices.append(Choices(slice(first, first + len(clip))))
+            choices.append(Observed(slice(first, first + len(clip))))
         ids: list[list[int]] = [[] for _ in kept]
-        yield from self._decode([jobs[i] for i in kept], injected, options[Stage.LLM], ids, choices, worker)
+        yield from self._decode([jobs[i] for i in kept], injected, options[Stage.LLM], ids, choices)
         frame_seconds = getattr(self.component(Stage.PROJECTOR), "frame_seconds", None)
         for row, i in enumerate(kept):
             trace = jobs[i].trace
@@ -300,8 +283,7 @@ class Stack:
         injected: Injected,
         options: Options,
         ids: list[list[int]],
-        choices: list[Choices],
-        worker: Worker,
+        choices: list[Observed],
     ) -> Iterator[Event]:
         """Write the segments' texts; `ids` gets each row's tokens, `choices` (with a trace) what else it
         could have written and where it looked."""
@@ -322,12 +304,8 @@ class Stack:
         if watched and isinstance(llm, Inspectable):
             steps_of = partial(llm.generate, attention=True)
         begin = partial(steps_of, injected.inputs_embeds, injected.attention_mask, options, stop)
-        with (
-            self._turn(),
-            closing(worker.steps(name, "writing", begin)) as made,
-            blamed(name, "decoding tokens"),
-        ):
-            for step in made:
+        with closing(writing(name, begin)) as written, blamed(name, "decoding tokens"):
+            for step in written:
                 check_step(name, step, len(jobs))
                 steps += 1
                 if watched:
@@ -344,7 +322,7 @@ class Stack:
             job.out.tokens = len(ids[row])
             job.out.confidence = math.exp(sum(logprobs[row]) / len(logprobs[row])) if ids[row] else None
             if row in loops:
-                job.out.note = "stopped: the text repeated itself; the repetition was removed"
+                job.out.note = REPEATED
                 ids[row] = ids[row][: loops[row]]
             elif len(ids[row]) == limit and ids[row][-1] not in llm.eos_ids:
                 job.out.note = cut_off(limit)
@@ -352,18 +330,14 @@ class Stack:
         spent = time.perf_counter() - started
         yield StageDone(StageRecord(Stage.LLM.value, name, spent, (len(jobs), steps), "int64"))
 
-    def _turn(self) -> AbstractContextManager[Any]:
-        """To be held while the LLM writes: where its time is limited, waiting for another run is no part of it."""
-        return nullcontext() if self.patience.seconds is None else self.entries[Stage.LLM].lock
-
-    def _work(
-        self, stage: Stage, x: torch.Tensor, lengths: torch.Tensor, worker: Worker
-    ) -> tuple[torch.Tensor, torch.Tensor, float]:
+    def _work(self, stage: Stage, x: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
         """What a stage before the LLM makes of a batch, and the seconds it took. Raises: PluginError."""
         id, started = self.spec.components[stage], time.perf_counter()
-        component = self.component(stage)
-        output = worker.do(id, "running", lambda: component(x, lengths))
-        check_output(id, output, len(x), 2 if stage is Stage.PREPROCESSOR else 1, self.dims.get(stage))
+        with blamed(id, "running"):
+            output = self.component(stage)(x, lengths)
+        produced = self.assembly.contracts[stage].produces
+        dim = produced[0].dim if len(produced) == 1 else None
+        check_output(id, output, len(x), 2 if stage is Stage.PREPROCESSOR else 1, dim)
         return *output, time.perf_counter() - started
 
     def _stage_done(
@@ -385,8 +359,7 @@ class Stack:
             )
         called = self.call_options(**options)[Stage.LLM]
         llm, name = self.component(Stage.LLM), self.spec.components[Stage.LLM]
-        with self._turn():
-            yield from answers(llm, name, message, called, self.patience)
+        yield from answers(llm, name, message, called)
 
 
 def _release_all(pool: Pool, entries: Sequence[Entry]) -> None:

@@ -11,13 +11,11 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
-import os
 import re
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,9 +26,18 @@ import pluggy
 
 from . import hookspecs
 from .errors import PluginError
-from .faults import Patience, Worker
-from .import_marks import importing
-from .specs import API_VERSION, ID_PATTERN, ComponentSpec, SegmenterSpec, StackSpec, Stage, WeightsRef
+from .specs import (
+    API_VERSION,
+    ID_PATTERN,
+    STACK_PATTERN,
+    ComponentSpec,
+    Contract,
+    Options,
+    SegmenterSpec,
+    StackSpec,
+    Stage,
+    WeightsRef,
+)
 
 if TYPE_CHECKING:
     import click
@@ -42,7 +49,8 @@ else:
 
 GROUP = "canary_hub"
 BUILT_IN = "built-in"
-BUILTINS = ("canary_hub.builtin.canary_qwen", "canary_hub.builtin.nano")
+_MOVED = "The changelog lists the modules that moved."
+BUILTINS = ("canary_hub.models.canary_qwen.plugin", "canary_hub.models.nano.plugin")
 
 
 @dataclass
@@ -84,7 +92,6 @@ class PluginSet:
         self.manager.add_hookspecs(hookspecs)
         self.records: list[PluginRecord] = []
         self._taken: dict[str, str] = {}
-        self._patience = Patience.from_env()
 
     def take(self, candidate: _Candidate) -> None:
         """Import, register, check and commit one plugin, or undo all of it and keep the error."""
@@ -92,7 +99,7 @@ class PluginSet:
         started = time.perf_counter()
         registering = False
         try:
-            record.module = self._imported(candidate)
+            record.module = candidate.load()
             record.import_seconds = time.perf_counter() - started
             self._refuse_twice(record)
             registering = True
@@ -105,21 +112,6 @@ class PluginSet:
             if registering and self.manager.is_registered(record.module):
                 self.manager.unregister(record.module)
         self.records.append(record)
-
-    def _imported(self, candidate: _Candidate) -> Any:
-        """The plugin's module; one that ended an earlier process, or does not come to an end, is not waited for."""
-        if candidate.origin == BUILT_IN:
-            return candidate.load()
-        with (
-            importing(candidate.name, candidate.origin, candidate.version) as died,
-            closing(Worker(self._patience)) as worker,
-        ):
-            if died is not None:
-                raise PluginError(
-                    "An earlier start ended without a word while importing it.",
-                    f"Mend or update it, or delete {str(died)!r} to try it again.",
-                )
-            return worker.wait(candidate.name, "its import", candidate.load)
 
     def _refuse_twice(self, record: PluginRecord) -> None:
         for other in self.records:
@@ -134,7 +126,7 @@ class PluginSet:
         if wanted != API_VERSION:
             raise PluginError(
                 f"It was written for hook version {wanted}; this canary_hub has version {API_VERSION}.",
-                "Install a release of the plugin that matches.",
+                f"Install a release of the plugin that matches. {_MOVED}",
             )
         if self.manager.register(record.module, name=record.name) is None:
             raise PluginError("It is blocked.")
@@ -157,6 +149,12 @@ class PluginSet:
                 raise PluginError(f"It registers {name!r}, which {self._taken[name]} already has.", "Rename it.")
         for spec in record.components:
             _check_component(spec)
+        for stack in record.stacks:
+            if not re.fullmatch(STACK_PATTERN, stack.name):
+                raise PluginError(
+                    f"Stack name {stack.name!r} is not of lower-case letters, digits, '.', '_' and '-'.",
+                    "Rename it; its title may be anything.",
+                )
         for segmenter in record.segmenters:
             _check_names("Segmenter", segmenter.id, [segmenter.factory])
         self._taken.update(dict.fromkeys(names, f"plugin {record.name!r} ({record.origin})"))
@@ -236,21 +234,11 @@ def discover(
     return found
 
 
-def default_plugins_dir() -> Path | None:
-    """`plugins/` beside app.py in a checkout; None when installed without one, or on a Space."""
-    if os.environ.get("CANARY_HUB_PLUGINS_DIR"):
-        return Path(os.environ["CANARY_HUB_PLUGINS_DIR"])
-    if os.environ.get("SPACE_ID"):
-        return None
-    root = Path(__file__).resolve().parents[1]
-    return root / "plugins" if (root / "app.py").is_file() and (root / "plugins").is_dir() else None
-
-
 def _candidates(plugins_dir: Path | None) -> Iterator[_Candidate]:
-    from . import __version__
+    from .version import __version__
 
     for name in BUILTINS:
-        yield _Candidate(name.rsplit(".", 1)[1], BUILT_IN, _importer(name), __version__)
+        yield _Candidate(name.split(".")[-2], BUILT_IN, _importer(name), __version__)
     installed = set()
     entries = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name)
     for entry in entries:
@@ -325,12 +313,22 @@ def _raiser(error: Exception) -> Callable[[], Any]:
 def _check_component(spec: ComponentSpec) -> None:
     if not isinstance(spec.stage, Stage):
         raise PluginError(f"Component {spec.id!r} names no stage but {spec.stage!r}.")
+    if not (isinstance(spec.contract, Contract | str) or callable(spec.contract)):
+        raise PluginError(
+            f"The contract of component {spec.id!r} is {spec.contract!r}: give a Contract, a function or its name."
+        )
     targets = [spec.factory, spec.contract] if isinstance(spec.contract, str) else [spec.factory]
     _check_names("Component", spec.id, targets)
+    for model in (spec.build_options, spec.call_options):
+        if not (isinstance(model, type) and issubclass(model, Options)):
+            raise PluginError(
+                f"The options of component {spec.id!r} are {model!r}, no subclass of canary_hub.specs.Options.",
+                "Derive the model from Options, which is frozen and refuses unknown names.",
+            )
 
 
 def _check_names(what: str, id: str, targets: Iterable[str]) -> None:
-    if not re.match(ID_PATTERN, id):
+    if not re.fullmatch(ID_PATTERN, id):
         raise PluginError(f"{what} id {id!r} is not of the form namespace/name in lower case.")
     for target in targets:
         if not re.match(r"^[\w.]+:\w+$", target):
@@ -344,6 +342,8 @@ def _hook_names() -> set[str]:
 def _describe(error: BaseException) -> str:
     if isinstance(error, PluginError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("canary_hub."):
+        return f"It imports {error.name}, which this canary_hub does not have.\n{_MOVED}"
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({Path(error.filename or '').name}, line {error.lineno})"
     return f"{type(error).__name__}: {error}"

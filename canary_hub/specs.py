@@ -7,7 +7,7 @@ registry can be listed, checked and printed without loading anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -15,11 +15,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-API_VERSION = 1
+API_VERSION = 2
 """Version of the hooks and specs that a plugin is written against."""
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*$"
 """A component id: "namespace/name", lower case."""
+
+STACK_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+"""A stack's name, which stands in lanes, links and commands: lower case, no spaces."""
 
 
 class Stage(str, Enum):
@@ -103,6 +106,8 @@ class WeightsRef:
 
 
 ContractFrom = Callable[..., Contract]
+"""Called with a `stages.Build`: a contract whose sizes depend on options or weights. Only configs may be read, no
+weights, and nothing that loads torch."""
 
 
 @dataclass(frozen=True)
@@ -111,21 +116,23 @@ class ComponentSpec:
 
     stage, id: which stage it implements, and its name "namespace/name".
     factory: "package.module:callable", imported on first use and called with a
-        `protocols.Build`; returns an object that follows the stage's protocol.
-    contract: a fixed `Contract`, or "package.module:callable" called with the same `Build`
-        (torch-free; only configs may be read) where sizes depend on options or weights.
+        `stages.Build`; returns an object that follows the stage's protocol.
+    contract: a fixed `Contract`; or, where sizes depend on options or weights, a function of the same `Build`, or its
+        name "package.module:callable" when its module is better imported on first use.
     weights: the roles of the weights it reads, each with a default; None means that the
         stack has to name them.
     build_options: what changes the built object, and so is part of its cache key.
     call_options: what may differ per request.
     requires, install: import names that must be present, and the command that installs them.
     chat: (LLM backends) whether it can also answer text prompts without audio.
+    family: the `models.families.family.Family` whose checkpoint it reads, where it is part of one; explore finds the
+        tensors by it. (Any object by its type, because this file knows no other.)
     """
 
     stage: Stage
     id: str
     factory: str
-    contract: Contract | str
+    contract: Contract | str | ContractFrom
     title: str = ""
     weights: Mapping[str, WeightsRef | None] = field(default_factory=lambda: MappingProxyType({}))
     build_options: type[Options] = Options
@@ -133,6 +140,7 @@ class ComponentSpec:
     requires: tuple[str, ...] = ()
     install: str = ""
     chat: bool = False
+    family: object | None = None
 
 
 ENERGY = "canary/energy"
@@ -145,7 +153,7 @@ class SegmenterSpec:
 
     id: its name "namespace/name".
     factory: "package.module:callable", imported on first use and called without arguments; returns an object that
-        follows `protocols.Segmenter`.
+        follows `audio.pauses.Segmenter`.
     requires, install: import names that must be present, and the command that installs them.
     """
 
@@ -193,14 +201,13 @@ class StackSpec:
         weights: Mapping[str, WeightsRef] | None = None,
         window_seconds: float | None = None,
         segmenter: str | None = None,
+        dtype: str | None = None,
     ) -> StackSpec:
-        """The same stack with some components, options, weights, its window or its segmenter replaced.
+        """The same stack with some components, options, weights, its window, segmenter or dtype replaced.
 
         A swapped component starts from its own defaults: options that the stack set for the
         component it replaces are dropped.
         """
-        from dataclasses import replace
-
         swapped = {s for s, cid in (components or {}).items() if cid != self.components[s]}
         kept = {stage: dict(values) for stage, values in self.options.items() if stage not in swapped}
         for stage, values in (options or {}).items():
@@ -212,4 +219,5 @@ class StackSpec:
             weights={**self.weights, **(weights or {})},
             window_seconds=window_seconds or self.window_seconds,
             segmenter=segmenter or self.segmenter,
+            dtype=dtype or self.dtype,
         )

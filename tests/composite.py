@@ -13,8 +13,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast
 
-from canary_hub.injection import inject
 from canary_hub.pipeline import Stack
+from canary_hub.run.injection import inject
 from canary_hub.specs import Stage
 
 RATE = 16000

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from canary_hub import Done, Hub
-from canary_hub.alignment import choose_heads, monotone_path, onsets, words_of
 from canary_hub.pipeline import Stack
-from canary_hub.pool import Entry
+from canary_hub.run.pool import Entry
+from canary_hub.run.result import SegmentTrace, Trace
+from canary_hub.run.timing import choose_heads, monotone_path, onsets, words_of
 from canary_hub.specs import StackSpec, Stage
-from canary_hub.trace import SegmentTrace, Trace
 
 
 @pytest.fixture(scope="module")

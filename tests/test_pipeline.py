@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +12,13 @@ import soundfile
 import torch
 
 from canary_hub import Done, Hub, SegmentDone, StageDone, Token
-from canary_hub.audio import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.errors import AudioError, HubError, OptionError
 from canary_hub.pipeline import Stack
-from canary_hub.protocols import Step
-from canary_hub.repetition import loop_start
-from canary_hub.sharing import Shared
+from canary_hub.run.checks import loop_start
+from canary_hub.run.reuse import StageCache
 from canary_hub.specs import StackSpec, Stage
+from canary_hub.stages import Step
 
 
 @pytest.fixture
@@ -157,23 +156,6 @@ def test_concurrent_runs_do_not_mix(stack: Stack, oracle: Path) -> None:
     assert all(text == expected[name] for name, text in got)
 
 
-def test_waiting_for_another_run_of_the_llm_is_not_counted_as_its_time(hub: Hub, stack: Stack, oracle: Path) -> None:
-    texts = []
-    other = threading.Thread(target=lambda: texts.append(stack.transcribe(oracle / "audio" / "b0.wav").text))
-    expected = stack.transcribe(oracle / "audio" / "b0.wav").text
-    stack.patience.seconds = 2.0
-    try:
-        events = stack.stream(oracle / "audio" / "b1.wav")
-        next(event for event in events if isinstance(event, Token))
-        other.start()
-        time.sleep(3)
-        assert isinstance(list(events)[-1], Done)
-        other.join(20)
-    finally:
-        stack.patience.seconds = None
-    assert texts == [expected]
-
-
 def test_segments_done_are_final(stack: Stack, speech: Path) -> None:
     *_, segment, done = list(stack.stream(speech))
     assert isinstance(segment, SegmentDone)
@@ -249,7 +231,7 @@ def test_runs_share_what_the_same_components_made(hub: Hub, tiny_spec: StackSpec
     longer = replace(tiny_spec, name="short window", window_seconds=4.0)
     stacks = [hub.load(spec, dtype="float32", device="cpu") for spec in (tiny_spec, swapped, longer)]
     wave = stacks[0].load_audio(oracle / "audio" / "speech.wav")
-    shared = Shared()
+    shared = StageCache()
     marks, encoded = [], []
     for stack in stacks:
         alone = stack.transcribe(wave, max_new_tokens=5)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from pathlib import Path
 from textwrap import dedent
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from click.testing import CliRunner
 from conftest import ORACLE
@@ -14,7 +16,10 @@ from conftest import ORACLE
 from canary_hub import Hub
 from canary_hub.cli import main
 from canary_hub.errors import ContractError, PluginError, UnknownNameError
+from canary_hub.lanes import Lane, parse_lane
 from canary_hub.specs import Stage
+from canary_hub.ui.api import endpoints
+from canary_hub.ui.widgets.picker import component_pickers, stack_picker
 
 HEAD = """
 from canary_hub.hookspecs import hookimpl
@@ -66,6 +71,20 @@ def test_a_dropped_in_encoder_is_chosen_by_name_and_runs(folder: Path) -> None:
     assert any("not trained together" in warning for warning in result.warnings)
 
 
+def test_a_contract_may_be_a_function_of_what_the_factory_gets(folder: Path) -> None:
+    source = re.sub(r"contract=.*,\n", "contract=contract, weights={'canary': None},\n", encoder())
+    function = """
+def contract(build):
+    dim = build.weights["canary"].config["perception"]["encoder"]["d_model"]
+    return Contract((Port("features", dim=128),), (Port("hidden", dim=dim, rate_hz=12.5),))
+"""
+    (folder / "good.py").write_text(source + function)
+    hub = Hub(folder)
+    spec = hub.stack("canary-qwen-2.5b", components={Stage.ENCODER: "test/every-8th"}, weights=WEIGHTS)
+    assert hub.check(spec).problems == ()
+    assert "Its sizes follow from the weights" in endpoints._contract(hub, hub.registry.component("test/every-8th"))
+
+
 def test_what_does_not_fit_is_refused_with_every_problem_at_once(folder: Path) -> None:
     (folder / "bad.py").write_text(encoder("test/wide", 96).replace("rate_hz=12.5", "rate_hz=25.0"))
     (folder / "llm.py").write_text(
@@ -104,11 +123,61 @@ BROKEN = {
     "raises": (HEAD + "@hookimpl\ndef canary_components():\n    raise RuntimeError('boom')\n", "RuntimeError: boom"),
     "exits": ("raise SystemExit(3)", "SystemExit"),
     "wrong": (HEAD + "@hookimpl\ndef canary_components():\n    return ['x']\n", "no ComponentSpec"),
-    "old": (HEAD + "CANARY_HUB_API = 99\n", "hook version 99"),
+    "old": (HEAD + "CANARY_HUB_API = 1\n", "hook version 1; this canary_hub has version 2"),
+    "moved": ("from canary_hub.protocols import Build", "canary_hub.protocols, which this canary_hub does not have"),
     "missing": ("import surely_not_installed", "surely_not_installed"),
+    "nocontract": (
+        re.sub(r"contract=.*,\n", "contract=None,\n", encoder("test/none")),
+        "give a Contract, a function or its name",
+    ),
+    "noptions": (
+        HEAD
+        + "from pydantic import BaseModel\nclass Free(BaseModel):\n    x: int = 1\n"
+        + encoder("test/free").replace("contract=", "build_options=Free, contract="),
+        "no subclass of canary_hub.specs.Options",
+    ),
+    "badstack": (
+        HEAD + "@hookimpl\ndef canary_stacks():\n    return [StackSpec('my stack', dict.fromkeys(Stage, 'a/b'))]\n",
+        "Stack name 'my stack' is not of lower-case letters",
+    ),
     "badid": (encoder("NoNamespace"), "namespace/name"),
     "twice": (encoder().replace("return [C", "return 2 * [C"), "twice"),
 }
+
+
+REQUIRED = (
+    encoder("test/voiced")
+    .replace("contract=", "build_options=Voiced, contract=")
+    .replace("class Every8th", "class Voiced(Options):\n    voice: str\n    speed: int = 1\n\nclass Every8th")
+)
+
+
+def test_an_option_without_a_default_is_asked_for_in_words(folder: Path) -> None:
+    (folder / "voiced.py").write_text(REQUIRED)
+    hub = Hub(folder)
+    lane = "canary-qwen-2.5b encoder=test/voiced"
+    (problem,) = [text for text in hub.check(parse_lane(lane)).problems if "voice" in text]
+    assert problem == "test/voiced: Unusable option of test/voiced: voice has no default and must be given."
+    assert not [text for text in hub.check(parse_lane(f"{lane} voice=low")).problems if "must be given" in text]
+    listed = CliRunner().invoke(main, ["components", "test/voiced", "--plugins-dir", str(folder)])
+    assert listed.exit_code == 0, listed.output
+    assert "build option voice = (must be given)" in listed.output
+
+
+def test_the_page_shows_an_option_without_a_default_as_not_given(folder: Path) -> None:
+    (folder / "voiced.py").write_text(REQUIRED)
+    hub = Hub(folder)
+    with gr.Blocks():
+        picker = stack_picker(hub, "nano")
+        component_pickers(picker, "nano")
+    (panel,) = [panel for panel in picker.panels if panel.spec.id == "test/voiced"]
+    assert [option.widget.value for option in panel.fields] == [None, 1]
+    values = [widget.value for widget in picker.inputs]
+    at = picker.inputs.index(picker.components[Stage.ENCODER])
+    values[at] = "test/voiced"
+    assert picker.lane(values) == Lane("nano", {Stage.ENCODER: "test/voiced"})
+    values[picker.inputs.index(panel.fields[0].widget)] = "low"
+    assert picker.lane(values).options == {"voice": "low"}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -282,7 +351,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(hub: Hub) -> None:
 
 
 def test_off_on_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    from canary_hub.plugins import default_plugins_dir
+    from canary_hub.settings import default_plugins_dir
 
     monkeypatch.delenv("CANARY_HUB_PLUGINS_DIR", raising=False)
     monkeypatch.delenv("SPACE_ID", raising=False)

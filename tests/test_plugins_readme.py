@@ -61,6 +61,6 @@ def test_every_hook_is_called(tmp_path: Path) -> None:
     heading = "from __future__ import annotations\nfrom canary_hub.hookspecs import hookimpl\ncalled = set()\n"
     (tmp_path / "all_hooks.py").write_text(heading + "".join(implementations))
     hub = Hub(tmp_path)
-    assert not any(checkpoint.available for checkpoint in hub.checkpoints(hub.stack("canary-qwen-2.5b")))
+    assert not any(checkpoint.available for checkpoint in hub.assemble("canary-qwen-2.5b").checkpoints)
     hub.plugins.add_commands(click.Group())
     assert sys.modules["canary_hub_plugin_all_hooks"].called == set(HOOKS)

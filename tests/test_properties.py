@@ -14,23 +14,22 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from canary_hub import Hub
-from canary_hub.audio import AudioError
-from canary_hub.builtin.canary_qwen.prompts import ChatPrompt, ContextPrompt, CustomPrompt
-from canary_hub.causal_lm.chat_tokenizer import ChatTokenizer
-from canary_hub.comparison import from_json, to_json
-from canary_hub.comparison.markdown import to_markdown
+from canary_hub.audio.decode import AudioError
+from canary_hub.compare import from_json, to_json
+from canary_hub.compare.markdown import to_markdown
 from canary_hub.errors import HubError
-from canary_hub.evaluation.manifest import open_manifest
+from canary_hub.evaluate.manifest import open_manifest
 from canary_hub.lanes import Lane, parse_lane
-from canary_hub.links import Link, from_query, known, to_query
+from canary_hub.models.canary_qwen.prompts import ChatPrompt, ContextPrompt, CustomPrompt
+from canary_hub.models.causal_lm.chat_tokenizer import ChatTokenizer
 from canary_hub.options import build_and_call, by_stage, parse_pairs
-from canary_hub.protocols import AudioSlot, Text
-from canary_hub.shared_results import SharedResults
+from canary_hub.run.result import Result
+from canary_hub.share.links import Link, from_query, known, to_query
+from canary_hub.share.store import SharedResults
 from canary_hub.specs import ComponentSpec, Stage
-from canary_hub.trace import Result
-from canary_hub.ui.compare_results import transcripts
-from canary_hub.ui.compare_tables import measures
-from canary_hub.ui.shared_view import body, heading
+from canary_hub.stages import AudioSlot, Text
+from canary_hub.ui.compare.html import measures, transcripts
+from canary_hub.ui.share.view import body, heading
 
 settings.register_profile(
     "plain",
@@ -133,7 +132,7 @@ def test_any_line_is_a_lane_or_refused(hub: Hub, line: str) -> None:
     with contextlib.suppress(HubError):
         lane = parse_lane(line)
         assert parse_lane(str(lane)) == lane
-        lane.spec(hub)
+        hub.stack(lane)
 
 
 # --- options ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from api_server import served
 from click.testing import CliRunner
 from conftest import ORACLE, ROOT
@@ -64,3 +65,23 @@ def test_every_setting_is_in_the_readme() -> None:
     used.discard("CANARY_HUB_API")  # what a plugin states, no setting
     missing = sorted(name for name in used if name not in README)
     assert not missing
+
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "plugins" / "README.md", *ROOT.glob("docs/*.md")]
+DOCUMENTS += [*ROOT.glob("plugins/*/README.md"), *ROOT.glob("spaces/*/README.md")]
+NOT_OURS = {"plugins/mine.py", "subtitles/", "out/", "file/", "openvino/"}  # the reader makes it; a route, a namespace
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_path_in_the_documents_exists(document: Path) -> None:
+    """Paths from the repository's root or the document's folder; file.py and folder/ alone may lie anywhere."""
+    names = set(re.findall(r"(?<![\w./:~$-])[\w.-]+(?:/[\w.-]+)*/?(?!\*)", document.read_text("utf-8"))) - NOT_OURS
+    top = {path.name for path in ROOT.iterdir()}
+    paths = {name for name in names if "/" in name.rstrip("/") and name.split("/")[0] in top}
+    gone = {
+        name for name in paths if not any((folder / name.rstrip(".")).exists() for folder in (ROOT, document.parent))
+    }
+    inside = [path for folder in ("canary_hub", "plugins", "spaces", "tests") for path in (ROOT / folder).rglob("*")]
+    known = {path.name + "/" * path.is_dir() for path in [*ROOT.iterdir(), *inside]}
+    gone |= {name for name in names - paths if re.fullmatch(r"\w+(\.py|/)", name)} - known
+    assert sorted(gone) == []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..pipeline import Stack
-    from ..protocols import Step
+    from ..stages import Step
 
 SAMPLE_SECONDS = 0.05  # between two looks at the anonymous memory; at 0.005 they slowed the run
 
@@ -84,7 +84,7 @@ def _run(
     it would have chosen."""
     import torch
 
-    from ..injection import inject
+    from ..run.injection import inject
 
     llm = stack.component(Stage.LLM)
     if hasattr(llm, "tokenizer"):

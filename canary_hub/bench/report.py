@@ -1,4 +1,4 @@
-"""What a benchmark tells."""
+"""What a benchmark measured, and its JSON form."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import save
+from ..atomic import save
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Measures:
 
     import_seconds: Python modules of all five components, torch and transformers with them.
     load_seconds: `Hub.load`. peak_gib, anonymous_gib: highest resident memory, mapped weights
-        included, and of it what is no file; None where the system does not tell.
+        included, and of it what is no file; None where the system does not say.
     prefill_seconds: until the first token is known; ms_per_token: median over the later steps.
     total_seconds: from samples to the last token. speed: audio seconds per such second.
     """
@@ -63,7 +63,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Report:
+class BenchReport:
     """A benchmark: what ran, where, the single runs and their median.
 
     audio_seconds, batch: length of a clip, and how many equal ones ran together.

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HubError
 from ..options import check_dtype
-from ..random_checkpoint import cache_folder, write_random_checkpoint
+from ..settings import cache_folder
 from ..specs import StackSpec, Stage
-from .report import Agreement, Measures, Report
+from .random_checkpoint import write_random_checkpoint
+from .report import Agreement, BenchReport, Measures
 
 if TYPE_CHECKING:
     from ..hub import Hub
@@ -39,17 +40,17 @@ def bench(
     batch: int = 1,
     runs: int = 3,
     progress: Callable[[str], None] = lambda message: None,
-) -> Report:
+) -> BenchReport:
     """Load and run a stack in fresh processes, with a warm page cache, and take the median.
 
     Args:
-        random_weights: run noise of the stack's shapes, written once to `cache_folder()`.
+        random_weights: run noise of the stack's shapes, written once to `cache_folder("bench")`.
         base_llm: a folder with the base LLM's config.json and tokenizer.
         llm: another LLM backend's id.
-        agree_with: the id of an LLM backend whose tokens are compared with this one's, for `Report.agreement`.
+        agree_with: the id of an LLM backend whose tokens are compared with this one's, for `BenchReport.agreement`.
         seconds, batch: length of the synthetic clip, and how many of it run together.
         tokens: decoding steps, the first of which is the prefill; an end token does not end them.
-        progress: told what goes on.
+        progress: called with a line before each step.
 
     Raises: HubError; also what a run raised.
     """
@@ -64,7 +65,7 @@ def bench(
         hub.check(hub.stack(spec, components={Stage.LLM: agree_with})).require(spec.name)
     weights = _random_weights(hub, spec, progress) if random_weights else {}
     if base_llm is not None:
-        from ..builtin.canary_qwen import BASE_LLM
+        from ..models.canary_qwen.checkpoint import BASE_LLM
 
         weights[BASE_LLM] = base_llm
     spec = hub.stack(spec, weights=weights)
@@ -82,7 +83,7 @@ def bench(
         "tokens": tokens,
         "batch": batch,
     }
-    folders = [checkpoint.folder() for checkpoint in hub.checkpoints(spec)]
+    folders = [checkpoint.folder() for checkpoint in hub.assemble(spec).checkpoints]
     if agree_with:
         progress(f"tokens of {agree_with}")
         job["expected"] = _in_new_process({**job, "components": {Stage.LLM.value: agree_with}})["ids"]
@@ -93,7 +94,7 @@ def bench(
             _warm(folder)
         answers.append(_in_new_process(job))
     measured = [Measures(**answer["measures"]) for answer in answers]
-    return Report(
+    return BenchReport(
         stack=stack,
         components={stage.value: id for stage, id in spec.components.items()},
         random_weights=random_weights,
@@ -111,17 +112,18 @@ def bench(
 
 def _random_weights(hub: Hub, spec: StackSpec, progress: Callable[[str], None]) -> dict[str, Path]:
     """Folders of a random checkpoint by role; the base LLM's own tokenizer where it is at hand."""
-    from ..builtin.canary_qwen import BASE_LLM, CHECKPOINT
+    from ..models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
 
-    found = {checkpoint.ref: checkpoint for checkpoint in hub.checkpoints(spec)}
+    builds = hub.assemble(spec).builds.values()
+    checkpoints = {role: checkpoint for build in builds for role, checkpoint in build.weights.items()}
     try:
-        config, llm = (found[spec.weights[role]] for role in (CHECKPOINT, BASE_LLM))
+        config, llm = checkpoints[CHECKPOINT], checkpoints[BASE_LLM]
     except KeyError as error:
         raise HubError(
             f"Random weights need a checkpoint in the Canary-Qwen layout, and stack {spec.name!r} reads none.",
             "Bench it with its own weights.",
         ) from error
-    folder = cache_folder() / spec.name
+    folder = cache_folder("bench") / spec.name
     progress(f"random weights in {str(folder)!r}")
     write_random_checkpoint(folder, config.config, llm.config)
     return {CHECKPOINT: folder} if llm.available else {CHECKPOINT: folder, BASE_LLM: folder / "llm"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from .. import __version__
 from ..errors import HubError, is_out_of_memory
+from ..version import __version__
 from .choices import hub_of, plugin_options
 
 COMMANDS = {
@@ -58,7 +58,7 @@ class _Commands(click.Group):
             if os.environ.get("CANARY_HUB_DEBUG"):
                 raise
             raise click.ClickException(str(error)) from error
-        except OSError as error:  # no room, not allowed, no temporary folder: said by whoever was not prepared for it
+        except OSError as error:  # no room, not allowed, no temporary folder, where no code was prepared for it
             if os.environ.get("CANARY_HUB_DEBUG") or isinstance(error, BrokenPipeError):
                 raise
             raise click.ClickException(f"The operating system refuses: {error}.") from error

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from ..hub import Hub, default_stack
+from ..hub import Hub
 from ..options import parse_pairs
+from ..settings import default_stack
 from ..specs import StackSpec, Stage
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -41,7 +42,7 @@ _LOAD = (
 
 
 def _with(options: tuple[Callable[[Any], Any], ...]) -> Callable[[Command], Command]:
-    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
 plugin_options = _with(_PLUGINS)

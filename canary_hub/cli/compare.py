@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..atomic import save
 from ..errors import HubError
-from ..files import save
 from ..lanes import Lane, parse_lane
 from .choices import hub_of, load_options, plugin_choice, plugin_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..comparison import Comparison
+    from ..compare import Comparison
     from ..hub import Hub
 
 
@@ -48,7 +48,7 @@ def compare(
     """Run AUDIO through two to four lanes: what is in common is computed once, what differs is shown.
 
     A lane is a stack's name, then what differs, all in one argument: --lane nano --lane "nano llm=canary/qwen3-peft
-    max_new_tokens=50 dtype=bfloat16 weights.canary=FOLDER". Differences are told against the first lane.
+    max_new_tokens=50 dtype=bfloat16 weights.canary=FOLDER". Differences are shown against the first lane.
 
     Give --reference once per AUDIO, in their order, for error rates: a text file, or the text itself. Or once, a
     folder that holds NAME.txt for every NAME.wav.
@@ -57,19 +57,19 @@ def compare(
     """
     from rich.console import Console
 
-    from ..comparison import FailedLane, to_json, to_markdown
+    from ..compare import FailedLane, to_json, to_markdown
 
     if details and format != "json":
         raise click.UsageError("--details are in the JSON form alone: add --format json.")
     chosen = [parse_lane(text) for text in lanes]
     texts = _references(references, files)
     if not os.environ.get("CANARY_HUB_DEBUG"):
-        # A lane's failure is told in one line; the traceback in the log is for those who ask for it.
-        logging.getLogger("canary_hub.comparison").setLevel(logging.CRITICAL)
+        # A lane's failure is printed in one line; CANARY_HUB_DEBUG logs its traceback too.
+        logging.getLogger("canary_hub.compare").setLevel(logging.CRITICAL)
     hub = hub_of(ctx, **plugin_choice(given))
     console = Console(stderr=True)
     options = {"details": details, "in_turn": not at_once, **given}
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     failed = False
     for file, text in zip(files, texts, strict=True):
         try:
@@ -80,14 +80,14 @@ def compare(
             failed = True
             click.echo(f"error: {error}", err=True)
             continue
-        found.append(comparison)
+        comparisons.append(comparison)
         for number, lane in enumerate(comparison.lanes, 1):
             if isinstance(lane, FailedLane):
                 failed = True
-                said = f"{lane.message}\n{lane.hint}".strip()
-                click.echo(f"error: {comparison.file}, lane {number} ({lane.lane}): {said}", err=True)
-    if found:
-        content = to_json(found) if format == "json" else to_markdown(found)
+                message = f"{lane.message}\n{lane.hint}".strip()
+                click.echo(f"error: {comparison.file}, lane {number} ({lane.lane}): {message}", err=True)
+    if comparisons:
+        content = to_json(comparisons) if format == "json" else to_markdown(comparisons)
         if output is None:
             click.echo(content, nl=False)
         else:
@@ -103,8 +103,8 @@ def _compared(
     from rich.markup import escape
     from rich.progress import Progress
 
-    from ..comparison import Comparison, LaneEvent, LaneStarted, compare
-    from ..events import SegmentDone
+    from ..compare import Comparison, LaneEvent, LaneStarted, compare
+    from ..run.events import SegmentDone
 
     with Progress(console=console, transient=True) as progress:
         bars = [

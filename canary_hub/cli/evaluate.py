@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..files import save
-from ..hub import default_stack
+from ..atomic import save
 from ..lanes import parse_lane
+from ..settings import default_stack
 from .choices import hub_of, load_options, plugin_choice, plugin_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..evaluation import Progress, Report
+    from ..evaluate import EvalReport, Progress
 
 QUIET_SECONDS = 30.0
-"""How often progress is told where stderr is no terminal."""
+"""How often progress is printed where stderr is no terminal."""
 
 MAX_ERRORS = 10
-"""How many failed utterances are told on stderr; all are in utterances.csv."""
+"""How many failed utterances are printed on stderr; all are in utterances.csv."""
 
 
 @click.command("eval")
@@ -61,18 +61,18 @@ def eval(
     """
     from rich.console import Console
 
-    from ..evaluation import Report, evaluate, open_manifest
+    from ..evaluate import EvalReport, evaluate, open_manifest
 
     lanes = [parse_lane(text) for text in stacks or (default_stack(),)]
     hub = hub_of(ctx, **plugin_choice(given))
     out = out or Path("eval-" + re.sub(r"\W+", "-", Path(manifest).name if ":" not in manifest else manifest))
     report = None
-    with _Told(Console(stderr=True)) as told:
+    with _ProgressBars(Console(stderr=True)) as show_progress:
         for step in evaluate(hub, open_manifest(manifest, limit), lanes, out, **given):
-            if isinstance(step, Report):
+            if isinstance(step, EvalReport):
                 report = step
             else:
-                told(step)
+                show_progress(step)
     assert report is not None
     for name, content in report.files().items():
         save(out / name, content)
@@ -82,12 +82,12 @@ def eval(
         click.echo(report.to_markdown(), nl=False)
     else:
         _show(report)
-    _tell_failed(report, out)
+    _print_failed(report, out)
     if any(lane.failed for lane in report.lanes):
         ctx.exit(1)
 
 
-class _Told:
+class _ProgressBars:
     """Progress on stderr: a bar with the time left on a terminal, else a line now and then."""
 
     def __init__(self, console: Console) -> None:
@@ -106,7 +106,7 @@ class _Told:
         self.last = 0.0
         self.lane = ""
 
-    def __enter__(self) -> _Told:
+    def __enter__(self) -> _ProgressBars:
         self.bars.start()
         return self
 
@@ -116,7 +116,7 @@ class _Told:
             click.echo("Interrupted. The same command goes on where it stopped.", err=True)
 
     def __call__(self, step: Progress) -> None:
-        """Tell how far a lane is; audio measures the work better than the number of utterances does."""
+        """Show how far a lane is; audio measures the work better than the number of utterances does."""
         from rich.markup import escape
 
         known = bool(step.total_seconds)
@@ -139,13 +139,13 @@ class _Told:
             click.echo(f"{step.lane}: {done}{about}", err=True)
 
 
-def _show(report: Report) -> None:
+def _show(report: EvalReport) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from ..evaluation.report import CAPTION
+    from ..evaluate.report import CAPTION
 
     head, *lines = report.table()
     table = Table(title=Text(report.manifest), title_justify="left", box=box.SIMPLE_HEAD)
@@ -159,7 +159,7 @@ def _show(report: Report) -> None:
         console.print(Text(sentence))
 
 
-def _tell_failed(report: Report, out: Path) -> None:
+def _print_failed(report: EvalReport, out: Path) -> None:
     failed = [(lane.lane, row) for lane in report.lanes for row in lane.failed]
     for lane, row in failed[:MAX_ERRORS]:
         click.echo(f"error: {lane}, {row.id}: {row.error}", err=True)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..explore import EXPLORATIONS
 from .choices import chosen_stack, hub_of, load_options, plugin_choice, stack_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..explore.report import Section
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -21,7 +27,7 @@ def _output(command: Command) -> Command:
     command = click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="Write PNG files here.")(
         command
     )
-    return click.option("--json", "as_json", is_flag=True, help="Everything found, as JSON.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Every figure, as JSON.")(command)
 
 
 @click.group()
@@ -38,16 +44,15 @@ def _run(name: str, ctx: click.Context, given: dict[str, Any]) -> None:
     from ..explore import explore as run
     from ..explore.plots import write
     from ..explore.report import sections
-    from ..explore.terminal import show
 
     as_json, plots = given.pop("as_json"), given.pop("plots")
     hub = hub_of(ctx, **plugin_choice(given))
     if name == "weights":
         given["best_fit"] = given["checkpoint"] is not None and given["stack"] is None
-    found = run(name, hub, chosen_stack(hub, given), **given)
-    shown = sections(found)
+    result = run(name, hub, chosen_stack(hub, given), **given)
+    shown = sections(result)
     if as_json:
-        click.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
+        click.echo(json.dumps(result.to_json(), indent=1, ensure_ascii=False))
     else:
         show(shown, Console())
     if plots is not None:
@@ -55,20 +60,48 @@ def _run(name: str, ctx: click.Context, given: dict[str, Any]) -> None:
             click.echo(f"written: {path}", err=True)
 
 
-@explore.command(short_help=EXPLORATIONS["qwen"])
+def show(sections: Iterable[Section], console: Console) -> None:
+    """Print title, sentence and tables of every section; charts are for --plots."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    for section in sections:
+        console.print()
+        console.print(Text(section.title, style="bold"))
+        console.print(Text(section.sentence))
+        for content in section.tables:
+            headed = any(content.columns)
+            table = Table(
+                title=content.title or None, title_justify="left", box=box.SIMPLE_HEAD if headed else None,
+                show_header=headed, show_edge=False, pad_edge=False,
+            )  # fmt: skip
+            for column in content.columns:
+                table.add_column(column, justify="right" if column in content.right else "left", overflow="fold")
+            for row in content.rows:
+                table.add_row(*map(Text, row))  # Text: a token such as "[/b]" is no markup
+            console.print(table)
+
+
+@explore.command(short_help=EXPLORATIONS["structure"].sentence)
 @stack_options
 @load_options
 @_output
 @click.pass_context
-def qwen(ctx: click.Context, /, **given: Any) -> None:
+def structure(ctx: click.Context, /, **given: Any) -> None:
     """Show the LLM's modules with shapes, its parameters by part and its KV cache.
 
     From the configuration alone: no weights are needed or read.
     """
-    _run("qwen", ctx, given)
+    _run("structure", ctx, given)
 
 
-@explore.command(short_help=EXPLORATIONS["lora"])
+_former = copy.copy(structure)
+_former.name, _former.hidden, _former.deprecated = "qwen", True, "It is `explore structure`."
+explore.add_command(_former)
+
+
+@explore.command(short_help=EXPLORATIONS["lora"].sentence)
 @_audio
 @stack_options
 @load_options
@@ -79,7 +112,7 @@ def lora(ctx: click.Context, /, **given: Any) -> None:
     _run("lora", ctx, given)
 
 
-@explore.command(short_help=EXPLORATIONS["weights"])
+@explore.command(short_help=EXPLORATIONS["weights"].sentence)
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Any safetensors file, or a folder with some.")
 @stack_options
 @_output
@@ -92,7 +125,7 @@ def weights(ctx: click.Context, /, **given: Any) -> None:
     _run("weights", ctx, given)
 
 
-@explore.command(short_help=EXPLORATIONS["injection"])
+@explore.command(short_help=EXPLORATIONS["injection"].sentence)
 @_audio
 @stack_options
 @load_options
@@ -103,7 +136,7 @@ def injection(ctx: click.Context, /, **given: Any) -> None:
     _run("injection", ctx, given)
 
 
-@explore.command(short_help=EXPLORATIONS["generation"])
+@explore.command(short_help=EXPLORATIONS["generation"].sentence)
 @_audio
 @stack_options
 @load_options

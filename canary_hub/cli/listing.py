@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from ..catalogue import component_facts, option_facts, segmenter_facts, stack_facts
 from ..contracts import describe
 from ..errors import HubError
 from ..hub import Hub
+from ..registry import component_facts, option_facts, segmenter_facts, stack_facts
 from ..specs import ComponentSpec, Contract, Stage
 from .choices import chosen_stack, hub_of, part_options, plugin_choice, plugin_options
 
@@ -107,7 +107,8 @@ def _details(hub: Hub, spec: ComponentSpec) -> None:
         for name, schema in option_facts(model).items():
             bounds = [f"{key} {schema[key]}" for key in ("minimum", "maximum", "enum") if key in schema]
             extra = f" ({', '.join(bounds)})" if bounds else ""
-            click.echo(f"    {kind} option {name} = {schema.get('default')!r}{extra}: {schema.get('description', '')}")
+            default = "(must be given)" if model.model_fields[name].is_required() else repr(schema.get("default"))
+            click.echo(f"    {kind} option {name} = {default}{extra}: {schema.get('description', '')}")
 
 
 def _contract_or_error(hub: Hub, spec: ComponentSpec) -> Contract | str:
@@ -142,12 +143,12 @@ def check(ctx: click.Context, /, name: str, **given: Any) -> None:
     hub = hub_of(ctx, **plugin_choice(given))
     given["stack"] = name
     spec = chosen_stack(hub, given)
-    fit = hub.check(spec)
+    assembly = hub.assemble(spec)
+    fit = assembly.fit
     for warning in fit.warnings:
         click.echo(f"warning: {warning}")
     fit.require(spec.name)
-    missing = [c for c in hub.checkpoints(spec) if not c.available]
-    for checkpoint in missing:
-        size = f" ({checkpoint.ref.gib:.1f} GB)" if checkpoint.ref.gib else ""
-        click.echo(f"to download: {checkpoint.name}{size}")
+    for ref in assembly.missing:
+        size = f" ({ref.gib:.1f} GB)" if ref.gib else ""
+        click.echo(f"to download: {ref.name}{size}")
     click.echo(f"{spec.name}: the five parts fit together.")

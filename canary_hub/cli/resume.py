@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HubError
-from ..trace import Result, SegmentResult
+from ..run.result import Result, SegmentResult
 
 
 class Partial:
     """The finished segments of one audio file: `.STEM.partial`, JSON lines.
 
     The first line holds what the others depend on: the audio file by size and time, and the stack (see
-    `evaluation.identity`). Then a line per segment, and one for the whole file when it is finished. Nothing is
+    `evaluate.identity`). Then a line per segment, and one for the whole file when it is finished. Nothing is
     written before the first segment is finished. A torn last line, which a kill leaves behind, is not read.
 
     segments: those finished by an earlier run, by their index. result: of the whole file, if it had got so far.
@@ -34,9 +34,9 @@ class Partial:
         self.segments: dict[int, SegmentResult] = {}
         self.result: Result | None = None
         try:
-            found = audio.stat()
-            self._head = {"bytes": found.st_size, "modified": found.st_mtime_ns, **stack}
-        except (OSError, ValueError):  # no such file: told by whoever reads it
+            status = audio.stat()
+            self._head = {"bytes": status.st_size, "modified": status.st_mtime_ns, **stack}
+        except (OSError, ValueError):  # no such file: reading its audio raises that
             self._head = {}
         self._whole = self._read()
         self.left_over = self._whole > 0
@@ -63,8 +63,8 @@ class Partial:
             with self.path.open("r+b" if self._whole else "wb") as file:
                 file.truncate(self._whole)  # what an earlier run left torn
                 file.seek(self._whole)
-                for one in (line,) if self._whole else (self._head, line):
-                    file.write(json.dumps(one).encode() + b"\n")
+                for row in (line,) if self._whole else (self._head, line):
+                    file.write(json.dumps(row).encode() + b"\n")
                 self._whole = file.tell()
         except OSError as error:
             raise HubError(f"{os.fspath(self.path)!r} cannot be written: {error}.", "Choose another place.") from error

@@ -68,7 +68,7 @@ def serve(ctx: click.Context, /, **given: Any) -> None:
         taken = f"Port {port} is taken, or not yours to use." if port else str(error)
         raise click.ClickException(f"The page cannot be served. {taken}") from error
     if mcp:
-        from ..ui.mcp_tools import offer_tools
+        from ..ui.api.endpoints import offer_tools
 
         offer_tools(demo)
     if share and not public:

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..audio import Limits, printable
+from ..atomic import save
+from ..audio.decode import Limits
+from ..audio.waveform import printable
 from ..errors import HubError
-from ..files import save
-from ..formats import FORMATS, PER_FILE, render
+from ..run.formats import FORMATS, PER_FILE, render
 from .choices import chosen_stack, hub_of, load_options, plugin_choice, stack_options
 from .resume import Partial
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ..audio import Waveform
-    from ..events import Event
+    from ..audio.waveform import Waveform
     from ..pipeline import Stack
-    from ..trace import Result
+    from ..run.events import Event
+    from ..run.result import Result
 
 GROUP_SECONDS = 600.0
 """Files are decoded together until they hold this much audio: enough to fill batches, little to keep."""
@@ -99,17 +100,17 @@ def transcribe(
         click.echo(f"warning: {warning}", err=True)
     identity: dict[str, Any] = {}
     if output is not None and details is None:
-        from ..evaluation.identity import identity as identity_of
+        from ..evaluate.identity import identity as identity_of
 
-        identity = identity_of(hub, spec, given["dtype"] or spec.dtype, given["device"], read_weights=False)
+        identity = identity_of(hub, stack.assembly, given["dtype"] or spec.dtype, given["device"])
     inputs = list(_inputs(files, output, format, identity, resume))
     failed: list[_Input] = []
     results: list[Result] = []
     traces: list[dict[str, Any]] = []
     try:
-        for one, outcome in _transcribe_all(stack, inputs, details is not None):
+        for item, outcome in _transcribe_all(stack, inputs, details is not None):
             if isinstance(outcome, HubError):
-                failed.append(one)
+                failed.append(item)
                 click.echo(f"error: {outcome}", err=True)
                 continue
             for segment in outcome.segments:
@@ -117,11 +118,11 @@ def transcribe(
                     click.echo(f"{outcome.file} {segment.start:.1f}-{segment.end:.1f} s: {segment.note}", err=True)
             if outcome.trace is not None:
                 traces.append(outcome.trace.to_json())
-            if one.output is None:
+            if item.output is None:
                 results.append(outcome)
             else:
-                save(one.output, render([outcome], format))
-                click.echo(str(one.output), err=True)
+                save(item.output, render([outcome], format))
+                click.echo(str(item.output), err=True)
     except KeyboardInterrupt:
         if not identity:
             if results:
@@ -133,9 +134,9 @@ def transcribe(
         save(details, json.dumps(traces, indent=1))
     if results:
         click.echo(render(results, format), nl=False)
-    for one in inputs:
-        if one.partial and one not in failed:
-            one.partial.delete()
+    for item in inputs:
+        if item.partial and item not in failed:
+            item.partial.delete()
     if failed:
         ctx.exit(1)
 
@@ -187,13 +188,13 @@ def _transcribe_all(
         total = 0.0
         group: list[_Input] = []
         lengths = 0.0
-        for one in inputs:
+        for item in inputs:
             try:
-                length = one.length(stack)
+                length = item.length(stack)
             except HubError as error:
-                yield one, error
+                yield item, error
                 continue
-            group.append(one)
+            group.append(item)
             lengths += length
             total += length
             if lengths >= GROUP_SECONDS:
@@ -212,17 +213,17 @@ def _transcribe_group(
     What an earlier run has finished is not computed again, but decoded once more if the batches of another file
     need it: the same pieces side by side give the same text.
     """
-    from ..events import Done, SegmentDone
+    from ..run.events import Done, SegmentDone
 
-    if all(one.finished for one in group):
-        for one in group:
-            if one.finished:
-                progress.advance(bar, one.finished.duration)
-                yield one, one.finished
+    if all(item.finished for item in group):
+        for item in group:
+            if item.finished:
+                progress.advance(bar, item.finished.duration)
+                yield item, item.finished
         return
-    waves = [one.decoded(stack) for one in group]
-    seconds = [one.seconds for one in group]
-    known = {(i, n): part for i, one in enumerate(group) if one.partial for n, part in one.partial.segments.items()}
+    waves = [item.decoded(stack) for item in group]
+    seconds = [item.seconds for item in group]
+    known = {(i, n): part for i, item in enumerate(group) if item.partial for n, part in item.partial.segments.items()}
     left = list(group)
     failure: HubError | None = None
     for event in _or_failure(stack.run(waves, audio_seconds=seconds, details=details, known=known)):
@@ -234,18 +235,18 @@ def _transcribe_group(
             if partial and (event.file, event.segment) not in known:
                 partial.add(event.segment, event.result)
         elif isinstance(event, Done):
-            one = group[event.file]
-            if one.partial and not one.finished:
-                one.partial.finish(event.result)
-            left.remove(one)
-            yield one, one.finished or event.result
-    for one in group:
-        one.wave = None
+            item = group[event.file]
+            if item.partial and not item.finished:
+                item.partial.finish(event.result)
+            left.remove(item)
+            yield item, item.finished or event.result
+    for item in group:
+        item.wave = None
     if failure and len(group) == 1:
         yield group[0], HubError(f"{printable(Path(group[0].file).name)}: {failure.message}", failure.hint)
     elif failure:
-        for one in left:
-            yield from _transcribe_group(stack, [one], details, progress, bar)
+        for item in left:
+            yield from _transcribe_group(stack, [item], details, progress, bar)
 
 
 def _or_failure(events: Iterator[Event]) -> Iterator[Event | HubError]:

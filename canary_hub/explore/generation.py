@@ -9,46 +9,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import HubError
-from ..injection import Injected, inject
-from ..inspection import Choices, observe
-from ..options import build_and_call
-from ..repetition import MIN_REPEATS, MIN_TOKENS, loop_start
+from ..run.checks import MIN_REPEATS, MIN_TOKENS, loop_start
+from ..run.events import Done, StageDone, Token
+from ..run.result import SegmentTrace, TokenTrace
+from ..run.reuse import StageCache
 from ..specs import Options, StackSpec, Stage
-from .found import Found
+from .exploration import Exploration
+from .layout import empty_llm
 from .prompt import Prompt, prompt_of_stack, prompt_without_weights
-from .subject import Subject, embedded, first_window
+from .subject import Subject, first_window
 
 if TYPE_CHECKING:
+    from ..audio.waveform import Waveform
     from ..hub import Hub
     from ..pipeline import Stack
 
 TEMPERATURES = (0.7, 1.5)
 SEEDS = (0, 1)
-ALTERNATIVES = 3
 SPARE = 16
 """A drawn or adapter-free answer may be so many tokens longer than the greedy one."""
 BOTH_WAYS_TOKENS = 8
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """A token that could have been written instead."""
-
-    piece: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Written:
-    """One token of the greedy answer. ms: until it was there, the first after the whole prompt was read.
-    entropy: of the whole distribution, in bits."""
-
-    id: int
-    piece: str
-    probability: float
-    entropy: float
-    ms: float
-    alternatives: tuple[Alternative, ...]
 
 
 @dataclass(frozen=True)
@@ -83,11 +63,13 @@ class TwoWays:
 
 
 @dataclass(frozen=True)
-class Generation(Found):
-    """How the answer is written. Without weights `written`, `runs` and `two_ways` are empty.
+class Generation(Exploration):
+    """How the answer is written. Without weights `written`, `ms`, `runs` and `two_ways` are empty.
 
     settings: the LLM backend's call options. prompt_tokens: None without a tokenizer.
     bytes_per_token: all of the LLM's weights, which every step reads once; None without its configuration.
+    positions: of the prompt with the audio in it.
+    written: the tokens of the greedy answer. ms: until each was there, the first after the whole prompt was read.
     """
 
     exploration: ClassVar[str] = "generation"
@@ -99,11 +81,12 @@ class Generation(Found):
     repeats: int
     repeated_tokens: int
     bytes_per_token: int | None
-    two_ways: TwoWays | None
-    clip: str
-    positions: int | None
-    written: tuple[Written, ...]
-    runs: tuple[Run, ...]
+    two_ways: TwoWays | None = None
+    clip: str = ""
+    positions: int | None = None
+    written: tuple[TokenTrace, ...] = ()
+    ms: tuple[float, ...] = ()
+    runs: tuple[Run, ...] = ()
 
 
 def explore(
@@ -116,7 +99,8 @@ def explore(
 ) -> Generation:
     """Write the answer to a clip greedily, then with other limits, drawn, and with the adapter off.
 
-    Raises: AudioError; HubError when neither weights nor a configuration in the published layout are here.
+    Raises: AudioError; HubError for a clip that nothing is decoded of, or when neither weights nor a configuration in
+        the published layout are here.
     """
     subject = Subject(hub, stack, dtype, device)
     if not subject.missing:
@@ -124,45 +108,36 @@ def explore(
             return _with_weights(subject, loaded, audio)
     if not subject.in_published_layout:
         raise HubError(f"Stack {subject.spec.name} needs its weights to be explored.", f"{subject.missing}.")
-    _, options = build_and_call(subject.llm, subject.spec.options.get(Stage.LLM, {}))
+    _, options = subject.resolved(Stage.LLM)
     limits = (f"Tokens, probabilities and times need the weights. {subject.missing}.",)
-    return _found(subject, prompt_without_weights(subject), options, limits)
+    return _result(subject, prompt_without_weights(subject), options, limits)
 
 
 def _with_weights(subject: Subject, stack: Stack, audio: Any | None) -> Generation:
     wave, limits = first_window(subject.spec, stack.rate, audio)
     llm = stack.component(Stage.LLM)
     prompt = prompt_of_stack(stack)
-    ids = prompt.ids
-    assert ids is not None
-    injected = inject([ids], llm.embed, embedded(stack, [wave])[:1], llm.placeholder_id)
     two_ways = _two_ways(llm, prompt)
     if two_ways is None:
         limits = (*limits, f"{subject.llm.id} holds no transformers model: the two ways to call it are not shown.")
-    greedy, written, runs = _runs(stack, injected)
-    return _found(
+    greedy, *others = _answers(stack, wave)
+    runs = tuple(answer.compared(greedy.ids, llm.eos_ids) for answer in (greedy, *others))
+    return _result(
         subject,
         prompt,
         stack.options[Stage.LLM],
         limits,
-        two_ways,
-        wave.name,
-        injected,
-        tuple(written),
-        (greedy, *runs),
+        two_ways=two_ways,
+        clip=wave.name,
+        positions=len(greedy.trace.prompt) - 1 + len(greedy.trace.frames),
+        written=greedy.trace.tokens,
+        ms=tuple(greedy.ms[: len(greedy.trace.tokens)]),
+        runs=runs,
     )
 
 
-def _found(
-    subject: Subject,
-    prompt: Prompt,
-    options: Options,
-    limits: tuple[str, ...],
-    two_ways: TwoWays | None = None,
-    clip: str = "",
-    injected: Injected | None = None,
-    written: tuple[Written, ...] = (),
-    runs: tuple[Run, ...] = (),
+def _result(
+    subject: Subject, prompt: Prompt, options: Options, limits: tuple[str, ...], **with_weights: Any
 ) -> Generation:
     return Generation(
         stack=subject.spec.name,
@@ -174,18 +149,12 @@ def _found(
         repeats=MIN_REPEATS,
         repeated_tokens=MIN_TOKENS,
         bytes_per_token=_bytes_per_token(subject),
-        two_ways=two_ways,
-        clip=clip,
-        positions=None if injected is None else int(injected.attention_mask.sum()),
-        written=written,
-        runs=runs,
+        **with_weights,
     )
 
 
 def _bytes_per_token(subject: Subject) -> int | None:
     import torch
-
-    from .qwen import empty_llm
 
     try:
         model = empty_llm(subject.llm_config)
@@ -195,18 +164,46 @@ def _bytes_per_token(subject: Subject) -> int | None:
     return itemsize * sum(int(p.numel()) for p in model.parameters())
 
 
-def _runs(stack: Stack, injected: Injected) -> tuple[Run, list[Written], list[Run]]:
-    """The greedy answer and its tokens, and the others that the backend's options allow."""
-    known = stack.specs[Stage.LLM].call_options.model_fields
+@dataclass(frozen=True)
+class _Answer:
+    """A run of the stack as it was recorded. ids: of all tokens, those of a repetition included; ms: of each."""
+
+    title: str
+    changed: Mapping[str, Any]
+    text: str
+    ids: list[int]
+    ms: list[float]
+    trace: SegmentTrace
+
+    def compared(self, greedy: list[int], eos_ids: tuple[int, ...]) -> Run:
+        """The answer beside the greedy one's ids."""
+        pairs = enumerate(zip(self.ids, greedy, strict=False))
+        same = next((i for i, (ours, theirs) in pairs if ours != theirs), min(len(self.ids), len(greedy)))
+        ended = "end token" if self.ids and self.ids[-1] in eos_ids else "limit"
+        return Run(
+            title=self.title,
+            changed=dict(self.changed),
+            text=self.text,
+            tokens=len(self.ids),
+            ended="repetition" if loop_start(self.ids) is not None else ended,
+            as_greedy=same,
+            ms_per_token=statistics.median(self.ms[1:]) if len(self.ms) > 1 else None,
+        )
+
+
+def _answers(stack: Stack, wave: Waveform) -> list[_Answer]:
+    """The greedy answer, and the others that the backend's options allow."""
+    known = stack.parts[Stage.LLM].call_options.model_fields
     plain = {name: value for name, value in (("temperature", 0.0), ("adapter", True)) if name in known}
-    greedy, ids, written = _run(stack, injected, "greedy", plain, None)
+    shared = StageCache()  # the audio is encoded once
+    greedy = _answer(stack, wave, shared, "greedy", plain, {})
+    n = len(greedy.ids)
     others: list[tuple[str, dict[str, Any]]] = []
-    if "max_new_tokens" in known:
-        limits = sorted({1, max(1, len(ids) // 2)} - {len(ids)})
-        others += [(f"at most {n} token{'s' * (n > 1)}", {"max_new_tokens": n}) for n in limits]
     longest = {}
     if "max_new_tokens" in known:
-        longest = {"max_new_tokens": min(len(ids) + SPARE, stack.options[Stage.LLM].model_dump()["max_new_tokens"])}
+        limits = sorted({1, max(1, n // 2)} - {n})
+        others += [(f"at most {limit} token{'s' * (limit > 1)}", {"max_new_tokens": limit}) for limit in limits]
+        longest = {"max_new_tokens": min(n + SPARE, stack.options[Stage.LLM].model_dump()["max_new_tokens"])}
     if {"temperature", "seed"} <= known.keys():
         others += [
             (f"drawn, temperature {t:g}, seed {seed}", {"temperature": t, "seed": seed, **longest})
@@ -215,79 +212,44 @@ def _runs(stack: Stack, injected: Injected) -> tuple[Run, list[Written], list[Ru
         ]
     if "adapter" in known:
         others.append(("adapter off", {"adapter": False, **longest}))
-    runs = [_run(stack, injected, title, {**plain, **changed}, ids, changed)[0] for title, changed in others]
-    return greedy, written, runs
+    return [greedy, *(_answer(stack, wave, shared, title, plain, changed) for title, changed in others)]
 
 
-def _run(
-    stack: Stack,
-    injected: Injected,
-    title: str,
-    options: Mapping[str, Any],
-    greedy: list[int] | None,
-    changed: Mapping[str, Any] | None = None,
-) -> tuple[Run, list[int], list[Written]]:
-    """One answer: the run, its ids, and each token with its probability and time."""
-    llm = stack.component(Stage.LLM)
-    call = stack.call_options(**options)[Stage.LLM]
-    # No attention is asked for here: the columns of the audio stay empty.
-    choices = Choices(slice(0, 0))
+def _answer(
+    stack: Stack, wave: Waveform, shared: StageCache, title: str, plain: Mapping[str, Any], changed: Mapping[str, Any]
+) -> _Answer:
+    """Run the stack with its own options, except `plain` and `changed`. Raises: HubError when nothing is decoded."""
+    options = stack.call_options(**{**plain, **changed})
     ids: list[int] = []
-    times: list[float] = []
-    looped = False
-
-    def stop(row: int, so_far: Any) -> bool:
-        nonlocal looped
-        looped = loop_start(so_far) is not None
-        return looped
-
+    ms: list[float] = []
+    result = None
     started = time.perf_counter()
-    for step in llm.generate(injected.inputs_embeds, injected.attention_mask, call, stop):
-        times.append(1000 * (time.perf_counter() - started))
-        observe(step, [choices])
-        if step.ids[0] is not None:
-            ids.append(step.ids[0])
-        started = time.perf_counter()
-    ended = "repetition" if looped else "end token" if ids and ids[-1] in llm.eos_ids else "limit"
-    pairs = enumerate(zip(ids, greedy if greedy is not None else ids, strict=False))
-    same = next((i for i, (ours, theirs) in pairs if ours != theirs), min(len(ids), len(greedy or ids)))
-    run = Run(
-        title=title,
-        changed=dict(changed or {}),
-        text=llm.decode(ids).strip(),
-        tokens=len(ids),
-        ended=ended,
-        as_greedy=same,
-        ms_per_token=statistics.median(times[1:]) if len(times) > 1 else None,
-    )
-    return run, ids, _written(llm, ids, choices, times)
-
-
-def _written(llm: Any, ids: list[int], choices: Choices, times: list[float]) -> list[Written]:
-    def piece(id: int) -> str:
-        text: str = llm.pieces([id])[0] if hasattr(llm, "pieces") else llm.decode([id])
-        return text
-
-    return [
-        Written(id, piece(id), probability, entropy, ms,
-                tuple(Alternative(piece(other), p) for other, p in others[:ALTERNATIVES]))
-        for id, probability, entropy, others, ms in zip(
-            ids, choices.probability, choices.entropy, choices.others, times, strict=True
-        )
-    ]  # fmt: skip
+    for event in stack.run([wave], options, details=True, shared=shared):
+        if isinstance(event, Token):
+            ids.append(event.id)
+            ms.append(1000 * (time.perf_counter() - started))
+        if isinstance(event, StageDone | Token):  # the last stage before the tokens has put the prompt together
+            started = time.perf_counter()
+        if isinstance(event, Done):
+            result = event.result
+    assert result is not None
+    assert result.trace is not None
+    if not result.trace.segments:
+        raise HubError(f"{wave.name} gives nothing to write: {result.segments[0].note}.", "Give another clip.")
+    return _Answer(title, changed, result.text, ids, ms, result.trace.segments[0])
 
 
 def _two_ways(llm: Any, prompt: Prompt) -> TwoWays | None:
     """transformers' generate with ids and with embeddings; None where the backend holds no such model."""
     import torch
 
-    from ..cpu import forward_pass
+    from ..models.cpu import forward_pass
 
     model: Any = getattr(llm, "model", None)
     if not hasattr(model, "generate") or prompt.pad_id is None:
         return None
     # Ids cannot carry audio, so both ways get the prompt without its placeholder.
-    ids = torch.tensor([[piece.id for piece in prompt.pieces if not piece.slot]], device=model.device)
+    ids = torch.tensor([[token.id for token in prompt.tokens if not token.slot]], device=model.device)
     given = {
         "attention_mask": torch.ones_like(ids),
         "max_new_tokens": BOTH_WAYS_TOKENS,

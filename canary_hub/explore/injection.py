@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..audio import Waveform
-from ..builtin.canary_qwen.layout import get
+from ..audio.waveform import Waveform
 from ..errors import HubError
-from ..injection import inject_audio_embeddings
+from ..models.canary_qwen.layout import get
+from ..run.injection import inject_audio_embeddings
+from ..run.result import PromptToken
 from ..specs import StackSpec, Stage
-from .found import Found
-from .prompt import Piece, Prompt, prompt_of_stack, prompt_without_weights
+from .exploration import Exploration
+from .prompt import Prompt, prompt_of_stack, prompt_without_weights
 from .subject import Subject, embedded, first_window
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ SHARES = (1.0, 0.5, 0.25)
 
 
 @dataclass(frozen=True)
-class Row:
+class BatchRow:
     """One row of the batch that goes to the LLM.
 
     seconds: of audio. frames: audio embeddings. padding: positions on the left that hold nothing.
@@ -50,7 +51,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Injection(Found):
+class Injection(Exploration):
     """The clip in the prompt. Counts, rows and positions are empty where no tokenizer is at hand.
 
     prompt_source: where the ids are from. placeholder_id: may lie past the embedding table, whose rows are
@@ -61,7 +62,7 @@ class Injection(Found):
 
     exploration: ClassVar[str] = "injection"
 
-    prompt: tuple[Piece, ...]
+    prompt: tuple[PromptToken, ...]
     prompt_source: str
     placeholder_id: int | None
     place: int
@@ -71,11 +72,11 @@ class Injection(Found):
     seconds: float
     frames: int
     frame_ms: float
-    alone: Row | None
+    alone: BatchRow | None
     positions: tuple[Position, ...]
     text_changed: float | None
     audio_changed: float | None
-    batch: tuple[Row, ...]
+    batch: tuple[BatchRow, ...]
 
 
 def explore(
@@ -104,7 +105,7 @@ def explore(
                 clips = embedded(loaded, waves)
                 prompt = prompt_of_stack(loaded)
                 table = loaded.component(Stage.LLM).embed
-                return _found(subject, prompt, waves, clips, table, limits)
+                return _result(subject, prompt, waves, clips, table, limits)
     if not subject.in_published_layout:
         raise HubError(f"Stack {subject.spec.name} needs its weights to be explored.", f"{subject.missing}.")
     rate = int(get(subject.config, "perception.preprocessor.sample_rate"))
@@ -123,7 +124,7 @@ def explore(
         limits = (*limits, "Ids, counts and masks need the tokenizer, which comes with the base LLM.")
     elif prompt.source.startswith("a record"):
         limits = (*limits, f"The ids are {prompt.source}; another wording needs that tokenizer.")
-    return _found(subject, prompt, waves, clips, None, limits)
+    return _result(subject, prompt, waves, clips, None, limits)
 
 
 def frames_of(config: Mapping[str, Any], samples: int) -> int:
@@ -152,7 +153,7 @@ def _beginnings(wave: Waveform) -> list[Waveform]:
     return [replace(wave, samples=wave.samples[: round(share * len(wave.samples))]) for share in SHARES]
 
 
-def _found(
+def _result(
     subject: Subject,
     prompt: Prompt,
     waves: Sequence[Waveform],
@@ -163,8 +164,8 @@ def _found(
     """Inject, alone and as a batch, and look. `table` is ids -> embeddings; None stands for zeros."""
     import torch
 
-    alone: Row | None = None
-    batch: tuple[Row, ...] = ()
+    alone: BatchRow | None = None
+    batch: tuple[BatchRow, ...] = ()
     positions: tuple[Position, ...] = ()
     changed: tuple[float | None, float | None] = (None, None)
     ids, place = prompt.ids, prompt.place
@@ -187,7 +188,7 @@ def _found(
     return Injection(
         stack=subject.spec.name,
         limits=limits,
-        prompt=prompt.pieces,
+        prompt=prompt.tokens,
         prompt_source=prompt.source,
         placeholder_id=prompt.placeholder_id,
         place=place,
@@ -212,10 +213,10 @@ def _vocab_size(subject: Subject) -> int | None:
         return None
 
 
-def _row(wave: Waveform, frames: int, prompt: Prompt, mask: torch.Tensor) -> Row:
+def _row(wave: Waveform, frames: int, prompt: Prompt, mask: torch.Tensor) -> BatchRow:
     ones = tuple(int(bit) for bit in mask.tolist())
-    after = len(prompt.pieces) - prompt.place - 1
-    return Row(wave.seconds, prompt.place, frames, after, ones.count(0), ones)
+    after = len(prompt.tokens) - prompt.place - 1
+    return BatchRow(wave.seconds, prompt.place, frames, after, ones.count(0), ones)
 
 
 def _changed(embeds: torch.Tensor, text: torch.Tensor, clip: torch.Tensor, place: int) -> tuple[float, float]:
@@ -227,8 +228,8 @@ def _changed(embeds: torch.Tensor, text: torch.Tensor, clip: torch.Tensor, place
 
 
 def _positions(prompt: Prompt, frames: int, embeds: torch.Tensor | None) -> tuple[Position, ...]:
-    pieces: list[tuple[str, str]] = []
-    for piece in prompt.pieces:
-        pieces += [("audio", f"frame {i}") for i in range(frames)] if piece.slot else [("text", piece.text)]
-    norms = [None] * len(pieces) if embeds is None else embeds.float().norm(dim=-1).tolist()
-    return tuple(Position(*piece, norm) for piece, norm in zip(pieces, norms, strict=True))
+    labels: list[tuple[str, str]] = []
+    for token in prompt.tokens:
+        labels += [("audio", f"frame {i}") for i in range(frames)] if token.slot else [("text", token.piece)]
+    norms = [None] * len(labels) if embeds is None else embeds.float().norm(dim=-1).tolist()
+    return tuple(Position(*label, norm) for label, norm in zip(labels, norms, strict=True))

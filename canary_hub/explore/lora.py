@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..builtin.canary_qwen import CHECKPOINT
 from ..errors import HubError
+from ..models.canary_qwen.checkpoint import CHECKPOINT
+from ..run.result import Alternative
 from ..specs import StackSpec, Stage
-from .found import Found
-from .qwen import empty_llm
+from .exploration import Exploration
+from .layout import empty_llm
 from .subject import Subject, first_window
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..hub import Hub
     from ..pipeline import Stack
-    from ..weights import TensorFiles
+    from ..stages import Tensors
 
 ENERGY = 0.9
 """`Update.rank_90`: how many directions hold this share of an update's squared norm."""
@@ -81,27 +82,22 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A token that could have been the first, with its probability."""
-
-    piece: str
-    probability: float
-
-
-@dataclass(frozen=True)
 class Heard:
-    """What the stack wrote for the clip. confidence: geometric mean of its tokens' probabilities."""
+    """What the stack wrote for the clip.
+
+    confidence: geometric mean of its tokens' probabilities. first: what the first token could be, likely ones first.
+    """
 
     adapter: bool
     text: str
     tokens: int
     confidence: float | None
-    first: tuple[Candidate, ...]
+    first: tuple[Alternative, ...]
     note: str | None
 
 
 @dataclass(frozen=True)
-class Lora(Found):
+class Lora(Exploration):
     """The adapter. Without weights `updates` and `heard` are empty and `proof` is None.
 
     total, trainable, frozen: parameters of the LLM with its adapter, tied weights counted once.
@@ -218,9 +214,9 @@ def _targets(linears: dict[str, Any]) -> tuple[Target, ...]:
         kinds.setdefault(path.rsplit(".", 1)[-1], []).append(module)
     targets = []
     for name, modules in kinds.items():
-        one = modules[0]
-        a, b = one.lora_A["default"].weight, one.lora_B["default"].weight
-        before = one.base_layer.weight
+        first = modules[0]
+        a, b = first.lora_A["default"].weight, first.lora_B["default"].weight
+        before = first.base_layer.weight
         targets.append(
             Target(name, tuple(before.shape), tuple(a.shape), tuple(b.shape), before.numel(), a.numel() + b.numel(),
                    len(modules))
@@ -241,19 +237,19 @@ def singular_values(a: torch.Tensor, b: torch.Tensor, scaling: float) -> torch.T
     return values
 
 
-def _factors(files: TensorFiles, module: str) -> Iterator[torch.Tensor]:
+def _factors(files: Tensors, module: str) -> Iterator[torch.Tensor]:
     """The base weight, A and B of a wrapped linear, as the file has them."""
-    from ..builtin.canary_qwen.layout import llm_name, lora_names
+    from ..models.canary_qwen.layout import llm_name, lora_names
 
     for name in (llm_name(f"{module}.weight", lora=True), *lora_names(module)):
         yield files.tensor(name)
 
 
-def _update(files: TensorFiles, module: str, scaling: float) -> Update:
+def _update(files: Tensors, module: str, scaling: float) -> Update:
     base, a, b = _factors(files, module)
     values = singular_values(a, b, scaling)
     energy = values.square()
-    held = energy.cumsum(0) / energy.sum().clamp(min=1e-300)
+    share = energy.cumsum(0) / energy.sum().clamp(min=1e-300)
     return Update(
         module=module,
         layer=next((int(piece) for piece in module.split(".") if piece.isdigit()), 0),
@@ -261,11 +257,11 @@ def _update(files: TensorFiles, module: str, scaling: float) -> Update:
         singular_values=tuple(round(value, 6) for value in values.tolist()),
         norm=float(energy.sum().sqrt()),
         base_norm=float(base.float().norm()),
-        rank_90=int((held < ENERGY).sum()) + 1,
+        rank_90=int((share < ENERGY).sum()) + 1,
     )
 
 
-def _proof(stack: Stack, files: TensorFiles, modules: list[str], scaling: float) -> Proof | None:
+def _proof(stack: Stack, files: Tensors, modules: list[str], scaling: float) -> Proof | None:
     """Every loaded weight against its factors; None where the backend keeps no such weights."""
     import torch
 
@@ -301,8 +297,8 @@ def _loaded(linear: Any) -> torch.Tensor | None:
 def _effect(stack: Stack, audio: Any | None) -> tuple[str, tuple[Heard, ...], tuple[str, ...]]:
     """The clip's name, and what was written with the adapter off and then on."""
     wave, cut = first_window(stack.spec, stack.rate, audio)
-    if "adapter" not in stack.specs[Stage.LLM].call_options.model_fields:
-        return wave.name, (), (*cut, f"{stack.specs[Stage.LLM].id} has no option to switch the adapter off.")
+    if "adapter" not in stack.parts[Stage.LLM].call_options.model_fields:
+        return wave.name, (), (*cut, f"{stack.parts[Stage.LLM].id} has no option to switch the adapter off.")
     return wave.name, tuple(_heard(stack, wave, on) for on in (False, True)), cut
 
 
@@ -310,10 +306,9 @@ def _heard(stack: Stack, wave: Any, adapter: bool) -> Heard:
     result = stack.transcribe(wave, details=True, adapter=adapter)
     assert result.trace is not None
     tokens = [token for segment in result.trace.segments for token in segment.tokens]
-    first: list[Candidate] = []
+    first: list[Alternative] = []
     if tokens:
-        written = Candidate(tokens[0].piece, tokens[0].probability)
-        others = (Candidate(other.piece, other.probability) for other in tokens[0].alternatives)
-        first = sorted((written, *others), key=lambda candidate: -candidate.probability)
+        written = Alternative(tokens[0].id, tokens[0].piece, tokens[0].probability)
+        first = sorted((written, *tokens[0].alternatives), key=lambda token: -token.probability)
     segment = result.segments[0]
     return Heard(adapter, result.text, segment.tokens, segment.confidence, tuple(first), segment.note)

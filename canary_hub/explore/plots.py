@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..atomic import beside
 from ..errors import HubError
-from ..files import beside
 from .report import Chart, Section, count
 
 if TYPE_CHECKING:

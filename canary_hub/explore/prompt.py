@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..builtin.canary_qwen import BASE_LLM, PUBLISHED_LLM
-from ..builtin.canary_qwen.layout import get
-from ..options import build_and_call
-from ..protocols import AudioSlot, Build, Inspectable, Segment
+from ..assembly import imported
+from ..models.canary_qwen.checkpoint import BASE_LLM, PUBLISHED_LLM
+from ..models.canary_qwen.layout import get
+from ..run.result import PromptToken
 from ..specs import Stage
+from ..stages import AudioSlot, Inspectable, Segment
 from .subject import Subject
 
 if TYPE_CHECKING:
@@ -28,25 +28,13 @@ RECORDED_PAD_ID = 151643
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A token of the prompt, or where no tokenizer is at hand a whole piece of it, without id.
-
-    slot: whether it is the placeholder that audio takes the place of.
-    """
-
-    id: int | None
-    text: str
-    slot: bool = False
-
-
-@dataclass(frozen=True)
 class Prompt:
-    """The prompt with one placeholder; ids are None where no tokenizer is at hand.
+    """The prompt with one placeholder.
 
-    source: where it is from, as words. eos_ids end an answer, pad_id fills rows that have ended.
+    source: where its tokens are from, as words. eos_ids end an answer, pad_id fills rows that have ended.
     """
 
-    pieces: tuple[Piece, ...]
+    tokens: tuple[PromptToken, ...]
     source: str
     placeholder_id: int | None
     eos_ids: tuple[int, ...]
@@ -54,14 +42,14 @@ class Prompt:
 
     @property
     def ids(self) -> list[int] | None:
-        """All ids, or None."""
-        ids = [piece.id for piece in self.pieces if piece.id is not None]
-        return ids if len(ids) == len(self.pieces) else None
+        """All ids; None where no tokenizer is at hand."""
+        ids = [token.id for token in self.tokens if token.id is not None]
+        return ids if len(ids) == len(self.tokens) else None
 
     @property
     def place(self) -> int:
         """The index of the placeholder."""
-        return next(i for i, piece in enumerate(self.pieces) if piece.slot)
+        return next(i for i, token in enumerate(self.tokens) if token.slot)
 
 
 def prompt_of_stack(stack: Stack) -> Prompt:
@@ -70,9 +58,9 @@ def prompt_of_stack(stack: Stack) -> Prompt:
     template = stack.component(Stage.PROMPT_TEMPLATE)
     ids = llm.tokenize(template.render(stack.options[Stage.PROMPT_TEMPLATE]))
     texts = llm.pieces(ids) if isinstance(llm, Inspectable) else [llm.decode([id]) for id in ids]
-    pieces = tuple(Piece(id, text, id == llm.placeholder_id) for id, text in zip(ids, texts, strict=True))
+    tokens = tuple(PromptToken(id, text, id == llm.placeholder_id) for id, text in zip(ids, texts, strict=True))
     pad_id = getattr(getattr(llm, "tokenizer", None), "pad_id", None)
-    return Prompt(pieces, "the stack's tokenizer", llm.placeholder_id, tuple(llm.eos_ids), pad_id)
+    return Prompt(tokens, "the stack's tokenizer", llm.placeholder_id, tuple(llm.eos_ids), pad_id)
 
 
 def prompt_without_weights(subject: Subject) -> Prompt:
@@ -86,29 +74,29 @@ def prompt_without_weights(subject: Subject) -> Prompt:
     eos_ids = (int(subject.llm_config["eos_token_id"]),)
     texts = [placeholder if isinstance(segment, AudioSlot) else segment.text for segment in segments]
     if base.ref == PUBLISHED_LLM and "".join(texts) == "".join(text for _, text in RECORDED):
-        pieces = tuple(Piece(id, text, text == placeholder) for id, text in RECORDED)
+        tokens = tuple(PromptToken(id, text, text == placeholder) for id, text in RECORDED)
         source = "a record of the default prompt by the tokenizer of Qwen/Qwen3-1.7B"
-        return Prompt(pieces, source, next(p.id for p in pieces if p.slot), eos_ids, RECORDED_PAD_ID)
-    pieces = tuple(
-        Piece(None, text, isinstance(segment, AudioSlot)) for text, segment in zip(texts, segments, strict=True) if text
+        return Prompt(tokens, source, next(t.id for t in tokens if t.slot), eos_ids, RECORDED_PAD_ID)
+    tokens = tuple(
+        PromptToken(None, text, isinstance(segment, AudioSlot))
+        for text, segment in zip(texts, segments, strict=True)
+        if text
     )
-    return Prompt(pieces, "the prompt template, without a tokenizer", None, eos_ids, None)
+    return Prompt(tokens, "the prompt template, without a tokenizer", None, eos_ids, None)
 
 
 def _tokenized(subject: Subject, segments: Sequence[Segment]) -> Prompt:
-    from ..builtin.canary_qwen.qwen3 import load_tokenizer
+    from ..models.canary_qwen.llm import load_tokenizer
 
-    tokenizer = load_tokenizer(subject.build)
+    tokenizer = load_tokenizer(subject.resolved(Stage.LLM)[0])
     ids = tokenizer.encode(segments)
-    pieces = tuple(Piece(id, tokenizer.piece(id), id == tokenizer.placeholder_id) for id in ids)
-    return Prompt(pieces, "the stack's tokenizer", tokenizer.placeholder_id, tokenizer.eos_ids, tokenizer.pad_id)
+    tokens = tuple(PromptToken(id, tokenizer.piece(id), id == tokenizer.placeholder_id) for id in ids)
+    return Prompt(tokens, "the stack's tokenizer", tokenizer.placeholder_id, tokenizer.eos_ids, tokenizer.pad_id)
 
 
 def _rendered(subject: Subject) -> list[Segment]:
     """The template's pieces; in the published layout a template reads no weights."""
-    part = subject.hub.components(subject.spec)[Stage.PROMPT_TEMPLATE]
-    build, call = build_and_call(part, subject.spec.options.get(Stage.PROMPT_TEMPLATE, {}))
-    module, _, name = part.factory.partition(":")
-    template: Any = getattr(importlib.import_module(module), name)(Build(build, subject.checkpoints))
-    segments: list[Segment] = template.render(call)
+    part = subject.assembly.parts[Stage.PROMPT_TEMPLATE]
+    build, call = subject.resolved(Stage.PROMPT_TEMPLATE)
+    segments: list[Segment] = imported(part, part.factory)(build).render(call)
     return segments

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..builtin.canary_qwen import BASE_LLM, CHECKPOINT
-from ..errors import HubError
-from ..families.family import Family
+from ..errors import HubError, OptionError
+from ..models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
+from ..models.families.family import Family
 from ..options import check_dtype
-from ..protocols import Build
-from ..specs import StackSpec, Stage
-from ..weights import Checkpoint
-from .composite import CompositeLayout, family_of
-from .headers import File, Tensor, read_headers
-from .layouts import Layout, PublishedLayout
+from ..specs import Options, StackSpec, Stage
+from ..stages import Build, WeightFiles
+from ..weights.headers import File, Tensor, read_headers
+from .layout import CompositeLayout, Layout, PublishedLayout
 
 if TYPE_CHECKING:
     import torch
 
-    from ..audio import Waveform
+    from ..audio.waveform import Waveform
     from ..hub import Hub
     from ..pipeline import Stack
 
 ADAPTER_FILE = "adapter_model.safetensors"
 """What PEFT calls the tensors of an adapter."""
 
-CLIP = Path(__file__).parents[1] / "ui" / "example.flac"
+CLIP = Path(__file__).parents[1] / "clips" / "digits.flac"
 """Spoken digits, 2.6 s: the clip that is heard unless another is given."""
 
 
@@ -42,17 +41,17 @@ class Subject:
 
     def __init__(self, hub: Hub, stack: str | StackSpec, dtype: str | None = None, device: str | None = None) -> None:
         self.hub = hub
-        self.spec = hub.stack(stack)
+        self.assembly = hub.assemble(stack)
+        self.spec = self.assembly.spec
         self.device = device
         self.dtype = dtype or self.spec.dtype
         check_dtype(self.dtype)
-        self.llm = hub.components(self.spec)[Stage.LLM]
+        self.llm = self.assembly.parts[Stage.LLM]
 
-    @cached_property
-    def checkpoints(self) -> dict[str, Checkpoint]:
+    @property
+    def checkpoints(self) -> Mapping[str, WeightFiles]:
         """Role -> checkpoint of the LLM backend."""
-        refs = {role: self.spec.weights.get(role, default) for role, default in self.llm.weights.items()}
-        return {role: Checkpoint(ref, self.hub.plugins.resolvers()) for role, ref in refs.items() if ref is not None}
+        return self.resolved(Stage.LLM)[0].weights
 
     @cached_property
     def llm_config(self) -> Mapping[str, Any]:
@@ -85,14 +84,14 @@ class Subject:
 
         Some plugins ship no more of it than contracts need: what does not even tell the vocabulary is not it.
         """
-        family = family_of(self.llm)
-        if family is None or family.role not in self.checkpoints:
+        family = self.llm.family
+        if not isinstance(family, Family) or family.role not in self.checkpoints:
             return None
         config = _config_here(self.checkpoints[family.role])
         return family if "vocab_size" in config.get("text_config", {}) else None
 
     @property
-    def speech(self) -> Checkpoint:
+    def speech(self) -> WeightFiles:
         """The checkpoint with the encoder in it, for a family or in the published layout."""
         return self.checkpoints[self.family.role if self.family else CHECKPOINT]
 
@@ -133,29 +132,30 @@ class Subject:
             return ()
         return ("The head is taken to be the embeddings, as the configuration says; one in the weights would be used.",)
 
-    @property
-    def build(self) -> Build:
-        """What the Canary-Qwen components' own functions read configs and files from."""
-        return Build(self.llm.build_options(), self.checkpoints, self.dtype, self.device or "cpu")
+    def resolved(self, stage: Stage) -> tuple[Build, Options]:
+        """What a component is built from, and its call options. Raises: OptionError where they are unusable."""
+        if stage not in self.assembly.builds:
+            raise OptionError(" ".join(self.assembly.problems))
+        return self.assembly.builds[stage], self.assembly.calls[stage]
 
     @cached_property
     def missing(self) -> str:
         """Why it cannot be loaded without a download, as one sentence; empty where it can."""
-        absent = [c for c in self.hub.checkpoints(self.spec) if not c.available]
+        absent = self.assembly.missing
         if not absent:
             return ""
         folders = " ".join(f"--weights {role}=DIR" for role, ref in self.spec.weights.items() if ref.path is None)
         return (
-            f"{' and '.join(c.name for c in absent)} {'is' if len(absent) == 1 else 'are'} not on this machine: "
+            f"{' and '.join(ref.name for ref in absent)} {'is' if len(absent) == 1 else 'are'} not on this machine: "
             f"`canary-hub transcribe FILE --stack {self.spec.name}` fetches, {folders or 'a folder'} reads them"
         )
 
     def load(self) -> Stack:
         """The built stack, from the hub's pool. Raises: what `Hub.load` raises."""
-        return self.hub.load(self.spec, dtype=self.dtype, device=self.device)
+        return self.hub.load(self.assembly, dtype=self.dtype, device=self.device)
 
 
-def _config_here(checkpoint: Checkpoint) -> Mapping[str, Any]:
+def _config_here(checkpoint: WeightFiles) -> Mapping[str, Any]:
     """The config.json, shipped or on this machine; empty where asking for it would fetch it."""
     return checkpoint.config if checkpoint.ref.config is not None or checkpoint.available else {}
 
@@ -165,9 +165,7 @@ def first_window(spec: StackSpec, rate: int, audio: Any | None) -> tuple[Wavefor
 
     Raises: AudioError.
     """
-    from dataclasses import replace
-
-    from ..audio import load_audio
+    from ..audio.decode import load_audio
 
     wave = load_audio(CLIP if audio is None else audio, rate)
     most = int(spec.window_seconds * rate)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .pushing import push
-from .settings import read_settings
 from .staging import Staged, stage
 
-__all__ = ["Staged", "push", "read_settings", "stage"]
+__all__ = ["Staged", "push", "stage"]

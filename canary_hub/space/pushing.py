@@ -42,7 +42,7 @@ def push(
         private: make it private; without it a new Space is public, and an old one stays as it is.
         hardware: such as "zero-a10g" or "cpu-basic"; without it what the Space has is kept.
         secrets: names and values to set; others are left alone.
-        say: told what is happening, line by line.
+        say: called with a line before each step.
 
     Raises: HubError for a missing or weak token, a taken name, a plan that does not allow it, no network.
     """
@@ -149,15 +149,15 @@ def _explained(doing: str, user: str = "", hardware: str | None = None) -> Itera
 
 def _refusal(error: HfHubHTTPError, doing: str, user: str, hardware: str | None) -> tuple[str, str]:
     status = error.response.status_code
-    said = (error.server_message or f"status {status}").rstrip(".")
-    what = f"The Hub refused it while {doing}: {said}."
+    answer = (error.server_message or f"status {status}").rstrip(".")
+    what = f"The Hub refused it while {doing}: {answer}."
     if status == 401:
         return "The Hub does not accept your token.", f"Make a new one at {TOKENS}, then run `hf auth login`."
-    if status == 402 or (hardware and status in (400, 403) and _is_about_the_plan(said)):
-        asked, instead = "a Gradio Space", "; `canary-hub serve --share` needs no plan"
+    if status == 402 or (hardware and status in (400, 403) and _is_about_the_plan(answer)):
+        wish, instead = "a Gradio Space", "; `canary-hub serve --share` needs no plan"
         if hardware:
-            asked, instead = f"hardware {hardware}", "; or push without --hardware, or with another one"
-        return f"Your plan does not allow {asked}. The Hub says: {said}.", f"See {PRICING}{instead}."
+            wish, instead = f"hardware {hardware}", "; or push without --hardware, or with another one"
+        return f"Your plan does not allow {wish}. The Hub says: {answer}.", f"See {PRICING}{instead}."
     if status in (403, 404):
         return what, f"The token of {user} needs write access there: see {TOKENS}, or push to {user}/NAME."
     if status == 409:
@@ -167,5 +167,7 @@ def _refusal(error: HfHubHTTPError, doing: str, user: str, hardware: str | None)
     return what, "Check the name, the hardware and the README's front matter."
 
 
-def _is_about_the_plan(said: str) -> bool:
-    return any(word in said.lower() for word in ("pro ", "subscri", "plan", "billing", "payment", "upgrade", "credit"))
+def _is_about_the_plan(answer: str) -> bool:
+    return any(
+        word in answer.lower() for word in ("pro ", "subscri", "plan", "billing", "payment", "upgrade", "credit")
+    )

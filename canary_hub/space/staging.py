@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import HubError
-from .settings import FILE as SETTINGS
+from ..settings import SPACE_FILE
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -124,7 +124,7 @@ def _add_plugin(plugin: Path, out: Path) -> None:
         raise HubError(
             f"{str(plugin)!r} is no plugin.", "Name a .py file, or the folder with a distribution's pyproject.toml."
         )
-    _append_once(out / SETTINGS, f"CANARY_HUB_PLUGINS_DIR={PLUGINS}")
+    _append_once(out / SPACE_FILE, f"CANARY_HUB_PLUGINS_DIR={PLUGINS}")
     for need in needs:
         _append_once(out / "requirements.txt", need)
 

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..audio import Limits
-from ..hub import Hub, default_stack
-from ..space import read_settings
+from ..audio.decode import Limits
+from ..hub import Hub
+from ..settings import default_stack, read_settings
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -24,7 +24,7 @@ def prepare(folder: Path) -> None:
 
     Raises: OptionError for a setting that cannot be read.
     """
-    from .zerogpu import begin
+    from .widgets.zerogpu import begin
 
     read_settings(folder)
     begin()
@@ -38,18 +38,23 @@ def build_demo(hub: Hub | None = None, stack: str | None = None, *, warm: bool =
         stack: the stack that is picked first; CANARY_HUB_STACK, else nano, by default.
         warm: start loading that stack in the background, if that needs no download; on ZeroGPU load it now.
 
-    Raises: UnknownNameError when there is no such stack.
+    Raises: UnknownNameError when there is no such stack; HubError for a gradio that lacks what the page needs.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
     # Of so many runs gradio keeps times for its own page, and goes through all of them after each run: not 10,000.
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
-    from .uploads import fetch_nothing, own_folder
+    # uvicorn would take the address of whoever connects from this machine (a tunnel) from what that one sends.
+    os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
+    from .server.uploads import own_folder
 
     own_folder()  # before gradio asks where to keep uploads
+    from .server.gradio_inside import check, fetch_nothing
+
+    check()
     fetch_nothing()
-    from .loading import warm_up
     from .page import page
-    from .zerogpu import load_all, on_zerogpu
+    from .widgets.loading import warm_up
+    from .widgets.zerogpu import load_all, on_zerogpu
 
     hub = hub or Hub()
     first = hub.registry.stack(stack or default_stack())
@@ -64,11 +69,13 @@ def launch_settings() -> dict[str, Any]:
     """Arguments for `Blocks.launch`: looks, limits, the OpenAI endpoint, and nothing of a visitor kept."""
     from starlette.middleware import Middleware
 
-    from .guard import Guard
-    from .looks import CSS, HEAD, theme
-    from .openai_routes import routes
-    from .preview import OwnPreview
+    from .api.openai_routes import routes
+    from .server.guard import Guard
+    from .server.preview import OwnPreview
+    from .widgets.looks import CSS, HEAD, theme
+    from .widgets.templates import render
 
+    preview = Middleware(OwnPreview, tags=render("page/preview.html"))
     return {
         "theme": theme(),
         "css": CSS,
@@ -79,5 +86,8 @@ def launch_settings() -> dict[str, Any]:
         "ssr_mode": False,
         "state_session_capacity": SESSIONS,
         "max_file_size": Limits.from_env().max_bytes,
-        "app_kwargs": {"routes": routes(), "middleware": [Guard.from_env(), Middleware(OwnPreview)]},
+        "app_kwargs": {
+            "routes": routes(),
+            "middleware": [Guard.from_env(), preview],
+        },
     }

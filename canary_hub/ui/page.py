@@ -5,34 +5,23 @@ from __future__ import annotations
 import gradio as gr
 
 from ..hub import Hub
-from ..shared_results import SharedResults
-from .api import endpoints
-from .api_components import components_endpoint
-from .api_inspect import inspect_endpoint
-from .compare_tab import CompareTab
-from .explore_tab import ExploreTab
-from .limits import QueueLimits, queued
-from .permalink import Permalink
-from .registry_tab import registry_tab
-from .shared_view import SharedView
-from .transcribe import TranscribeTab
-from .turns import Turns
-from .uploads import keep_deleting, own_folder
-from .waiting import Waiting
+from ..share.store import SharedResults
+from .api.endpoints import endpoints
+from .api.turns import Turns
+from .compare.tab import CompareTab
+from .explore.tab import ExploreTab
+from .registry import registry_tab
+from .server.queue import QueueLimits, queued
+from .server.uploads import keep_deleting, own_folder
+from .server.visitor import trusted_proxies
+from .share.permalink import Permalink
+from .share.view import SharedView
+from .transcribe.tab import TranscribeTab
+from .widgets.events import Waiting
+from .widgets.templates import render
 
 KEEP_SECONDS = 3600
 """Uploads are deleted once they are this old."""
-
-HEADING = """<header class="ch-heading"><h1>canary_hub</h1>
-<p>Upload or record speech, and read what a speech-LLM makes of it.</p>
-<button type="button" class="ch-copy" data-copy-link="">Copy link</button></header>"""
-
-EMBED = """<details id="embed" class="ch-fold"><summary>Embed this page</summary>
-<p>The link and the frame keep what is picked here. <button type="button" class="ch-copy" data-embed="iframe">Copy
-iframe</button> <button type="button" class="ch-copy" data-embed="app">Copy gradio-app</button></p></details>"""
-
-PRIVACY = f"""<p class="ch-privacy">Audio stays on the machine that runs this page and is deleted from it
-within {2 * KEEP_SECONDS // 3600} hours, unless you share it with a result. Nothing is tracked.</p>"""
 
 
 def page(hub: Hub, first: str) -> gr.Blocks:
@@ -40,12 +29,13 @@ def page(hub: Hub, first: str) -> gr.Blocks:
 
     Raises: OptionError for an unusable setting.
     """
+    trusted_proxies()  # every request asks for it
     shared = SharedResults.from_env()
     keep_deleting(own_folder(), KEEP_SECONDS, KEEP_SECONDS / 4)
     if shared:
         shared.keep_removing()
     with gr.Blocks(title="canary_hub", analytics_enabled=False, delete_cache=(KEEP_SECONDS // 4, KEEP_SECONDS)) as demo:
-        gr.HTML(HEADING)
+        gr.HTML(render("page/heading.html"))
         link = Permalink(hub)
         opened = SharedView(shared) if shared else None
         waiting = Waiting(demo)
@@ -61,10 +51,8 @@ def page(hub: Hub, first: str) -> gr.Blocks:
         if opened:
             opened.listen()
         link.listen(demo, tabs, {"transcribe": first_tab, "compare": second_tab}, transcribe, compare, opened)
-        gr.HTML(EMBED)
-        gr.HTML(PRIVACY)
+        gr.HTML(render("page/embed.html"))
+        gr.HTML(render("page/privacy.html", hours=2 * KEEP_SECONDS // 3600))
         endpoints(hub, first)
-        inspect_endpoint(hub, first)
-        components_endpoint(hub)
         Turns(hub)
     return queued(demo, QueueLimits.from_env())

@@ -84,7 +84,7 @@ def test_files_of_the_server_are_not_read(page_url, meta):
 def test_lanes_are_compared_and_answered_as_the_pages_export(client, tmp_path):
     from gradio_client import handle_file
 
-    from canary_hub.comparison import from_json
+    from canary_hub.compare import from_json
 
     lanes = ["nano", "nano encoder=test/broken", "nano max_new_tokens=2"]
     answer = client.predict(handle_file(str(SPEECH)), lanes, "one two", api_name="/compare")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from canary_hub.comparison import from_json, to_json
-from canary_hub.scoring import NORMALISERS, errors, word_diff
+from canary_hub.compare import from_json, to_json
+from canary_hub.compare.scoring import NORMALISERS, errors, word_diff
 
 SPEECH = Path(__file__).parents[1] / "oracle" / "set_a" / "audio" / "speech.wav"
 
@@ -113,7 +113,7 @@ def test_three_lanes_on_nano_share_what_is_alike(tab, tmp_path):
     with page.expect_download() as saving:
         page.click("#compare-md")
     markdown = saving.value.path().read_text("utf-8")
-    assert markdown.startswith("### example.flac")
+    assert markdown.startswith("### digits.flac")
     page.click("#compare-markdown > button")
     expect(page.locator("#compare-text textarea")).to_have_value(markdown)
     page.reload()
@@ -159,8 +159,8 @@ def test_differences_of_a_pair_made_by_hand(tab, tmp_path):
         'the <span class="ch-substituted"><del>fast</del> <ins>quick</ins></span> brown fox'
     )
     assert table(tab)["WER, normalised"][0] == "25.0% 1 of 4"
-    tab.pick("compare-which", "example.flac")
-    tab.says("#compare-status", "example.flac")
+    tab.pick("compare-which", "digits.flac")
+    tab.says("#compare-status", "digits.flac")
     assert texts.nth(0).inner_text() == found.lanes[0].text
     assert "WER, normalised" not in table(tab)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from canary_hub.ui import explore_runs
+from canary_hub.ui.explore import runs as explore_runs
 
 
 class Tab:
@@ -81,7 +81,7 @@ def test_what_runs_the_model_waits_for_show_and_is_kept(tab, title):
     assert tab.page.locator("#explore-sections section").count() == 0
     tab.show(title)
     before = tab.page.inner_text(".ch-explored")
-    assert "example.flac" in before
+    assert "digits.flac" in before
     tab.look_at("Weights")
     tab.wait("Weights")
     tab.look_at(title)
@@ -159,9 +159,9 @@ def test_it_downloads_as_json(tab):
     tab.wait("Structure")
     with tab.page.expect_download() as download:
         tab.page.click("#explore-json")
-    assert download.value.suggested_filename == "qwen-canary-qwen-2.5b.json"
+    assert download.value.suggested_filename == "structure-canary-qwen-2.5b.json"
     found = json.loads(download.value.path().read_text("utf-8"))
-    assert (found["exploration"], found["parameters"]) == ("qwen", 1720574976)
+    assert (found["exploration"], found["parameters"]) == ("structure", 1720574976)
 
 
 def test_html_in_names_stays_text(tab):

@@ -198,6 +198,27 @@ def test_a_result_is_heard_from_a_segment_and_downloads_in_every_format(watched)
     expect(page.locator("#speech #duration")).to_have_text("0:03")
 
 
+@pytest.mark.parametrize("language", ["en-GB", "de-DE", "zh-CN"])
+def test_a_click_on_a_time_plays_in_every_language(watched, browser, language):
+    """gradio labels its buttons in the visitor's language. A second click does not stop what plays."""
+    watched = type(watched)(browser, watched.url, locale=language)
+    page = watched.page
+    watched.upload(LONG)
+    watched.run()
+    assert page.evaluate("navigator.language") == language
+    play = page.locator("#speech .play-pause-button")
+    paused = play.get_attribute("aria-label")
+    assert (paused == "Play") == (language == "en-GB"), "gradio does not speak this language any more"
+    page.locator("#segments [data-seek]").first.evaluate("button => { button.dataset.seek = '20' }")
+    for _ in range(2):
+        page.click("#segments [data-seek]")
+        page.wait_for_timeout(400)
+        expect(play).not_to_have_attribute("aria-label", paused)
+    expect(page.locator("#speech #time")).to_have_text(re.compile("0:2"))
+    watched.context.close()
+    assert watched.complaints == []
+
+
 def test_the_details_show_the_injection_and_seek(watched, tmp_path):
     page = watched.page
     watched.upload(AUDIO / "b0.wav")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from canary_hub.ui.waiting import LOOK_EVERY
+from canary_hub.ui.widgets import run_controls
+from canary_hub.ui.widgets.events import LOOK_EVERY
 
 SPEECH = Path(__file__).parents[1] / "oracle" / "set_a" / "audio" / "speech.wav"
 
@@ -99,7 +100,7 @@ def test_a_question_that_waits_can_be_stopped_and_one_turned_away_is_told(watche
 
 
 def test_a_question_that_is_stopped_keeps_what_was_answered(watched, monkeypatch):
-    from canary_hub.ui import ask
+    from canary_hub.ui.transcribe import ask
 
     def slowly(*_):
         for i in range(1000):
@@ -144,10 +145,8 @@ def test_a_run_that_waits_is_told_how_many_come_before_it(watched, browser):
 
 
 def test_a_full_queue_says_so_beside_the_button(watched, monkeypatch):
-    from canary_hub.ui import transcribe
-
-    told = "Busy: the queue is full, this would be number 65 in it."
-    monkeypatch.setattr(transcribe, "turned_away", lambda request: told)
+    message = "Busy: the queue is full, this would be number 65 in it."
+    monkeypatch.setattr(run_controls, "full_queue", lambda request: message)
     page = watched.page
     watched.upload(SPEECH)
     watched.run()
@@ -165,10 +164,7 @@ def test_a_full_queue_says_so_beside_the_button(watched, monkeypatch):
 
 
 def test_a_run_that_is_stopped_while_the_queue_is_full_keeps_its_text(watched, monkeypatch):
-    from canary_hub.ui import compare_tab, transcribe
-
-    for tab in (transcribe, compare_tab):
-        monkeypatch.setattr(tab, "turned_away", lambda request: "Busy: the queue is full.")
+    monkeypatch.setattr(run_controls, "full_queue", lambda request: "Busy: the queue is full.")
     page = watched.page
     watched.pick("stack", "Endless")
     watched.upload(SPEECH)
@@ -189,3 +185,39 @@ def test_a_run_that_is_stopped_while_the_queue_is_full_keeps_its_text(watched, m
     page.wait_for_timeout(500)
     watched.says("#compare-status", "Stopped")
     assert len(page.locator("#compare-lanes .ch-text").first.inner_text()) > 5
+
+
+def test_a_run_that_is_stopped_while_it_waits_was_not_turned_away(watched, browser, monkeypatch):
+    """The full queue is no reason to say that it took no run."""
+    monkeypatch.setattr(run_controls, "full_queue", lambda request: "Busy: the queue is full.")
+    page = watched.page
+    other = type(watched)(browser, watched.url)
+    other.upload(SPEECH)
+    other.pick("stack", "Endless")
+    other.page.click("#run")
+    other.has_written(1)
+    watched.upload(SPEECH)
+    page.click("#run")
+    page.get_by_text("Busy: 1 run comes before yours.").wait_for()
+    watched.stop()
+    expect(page.locator("#run")).to_be_enabled()
+    page.wait_for_timeout(500)
+    assert "the queue is full" not in page.inner_text("#status")
+    assert "Waiting" not in page.inner_text("#status")
+    other.stop()
+    other.page.wait_for_selector("#run:not([disabled])")
+    other.context.close()
+
+
+def test_an_exploration_that_the_full_queue_does_not_take_is_told_beside_the_button(watched, monkeypatch):
+    monkeypatch.setattr(run_controls, "full_queue", lambda request: "Busy: the queue is full.")
+    page = watched.page
+    page.get_by_role("tab", name="Explore").click()
+    watched.pick("explore-stack", "Nano")
+    page.locator("#explore-which label", has_text="Injection").click()
+    page.wait_for_selector("#explore-run:not([disabled])")
+    turn_away(page, 503)
+    page.click("#explore-run")
+    watched.says("#explore-status", "the queue is full")
+    page.wait_for_selector("#explore-run:not([disabled])")
+    watched.complaints.clear()

@@ -14,11 +14,11 @@ import atheris
 
 with atheris.instrument_imports(include=["canary_hub", "json", "urllib"]):
     from canary_hub import Hub
-    from canary_hub.comparison import from_json, to_json
-    from canary_hub.comparison.markdown import to_markdown
+    from canary_hub.compare import from_json, to_json
+    from canary_hub.compare.markdown import to_markdown
     from canary_hub.errors import HubError
-    from canary_hub.links import from_query, known, to_query
-    from canary_hub.shared_results import SharedResults
+    from canary_hub.share.links import from_query, known, to_query
+    from canary_hub.share.store import SharedResults
 
 FOLDER = Path(tempfile.mkdtemp())
 HUB = Hub(FOLDER / "none", allow=())

@@ -20,10 +20,12 @@ import pytest
 from api_server import served
 
 from canary_hub import Hub
-from canary_hub.audio import printable
+from canary_hub.audio.waveform import printable
 from canary_hub.errors import HubError
+from canary_hub.lanes import Lane
 from canary_hub.pipeline import Stack
-from canary_hub.ui import results, runs
+from canary_hub.ui.widgets import html as results
+from canary_hub.ui.widgets import runs
 
 sys.path.append(str(Path(__file__).parent))
 from corpus import HTML, Case, make, sample
@@ -120,7 +122,7 @@ def test_python_and_page(cases: list[Case], stack: Stack, hub: Hub, whole: bool,
         except HubError as error:
             message, hint = error.message, error.hint
         problem = wrong(case, message, hint)
-        *_, moment = runs.transcribe(hub, runs.Choice("nano"), str(case.path))
+        *_, moment = runs.transcribe(hub, Lane("nano"), str(case.path))
         shown = results.status(moment)
         if (moment.state == "failed") is not (message is not None):
             problem = f"the page says {moment.state}: {moment.message}, Python {message}"

@@ -14,9 +14,10 @@ from api_server import DIGITS, served
 
 from canary_hub import Hub
 from canary_hub.errors import HubError, OptionError
+from canary_hub.lanes import Lane
+from canary_hub.run.result import Trace
 from canary_hub.specs import Stage
-from canary_hub.trace import Trace
-from canary_hub.ui import runs
+from canary_hub.ui.widgets import runs
 
 sys.path.append(str(Path(__file__).parent))
 from watched import watched
@@ -87,7 +88,7 @@ def test_python_and_page(hub: Hub, id: str, whole: bool, tally: Callable[..., No
             for typed in cut(TYPED, whole):
                 assert control(pieces(ran(**{field: typed}))) == wanted, (field, typed)
                 options = {f"{Stage.PROMPT_TEMPLATE}.{field}": typed, "llm.max_new_tokens": 1}
-                *_, moment = runs.transcribe(hub, runs.Choice("nano", swap, options), SEVEN, details=True)
+                *_, moment = runs.transcribe(hub, Lane("nano", swap, options), SEVEN, details=True)
                 assert moment.result is not None, moment.message
                 assert moment.result.trace is not None
                 assert control(pieces(moment.result.trace)) == wanted, (field, typed)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -16,15 +18,16 @@ from api_server import DIGITS, STACKS, endless_steps, free_port, served
 from click.testing import CliRunner
 
 from canary_hub import Hub
-from canary_hub.bench import ServeReport, bench_serve
-from canary_hub.bench import serve as module
-from canary_hub.bench.serve import _overtaken
-from canary_hub.bench.visitors import Asked, Clip, Visitor
-from canary_hub.cli import main
 from canary_hub.errors import HubError
 from canary_hub.ui import SESSIONS, build_demo, launch_settings
-from canary_hub.ui.limits import QueueLimits, full, queued, retry_seconds, runs_before
-from canary_hub.ui.waiting import words
+from canary_hub.ui.server.gradio_inside import runs_before
+from canary_hub.ui.server.queue import QueueLimits, full, queued, retry_seconds
+from canary_hub.ui.widgets.events import words
+
+sys.path.append(str(Path(__file__).parent / "load"))
+import serve as module
+from serve import LoadReport, _overtaken, load_test, main
+from visitors import Clip, Request, Visitor
 
 SEVEN = (DIGITS / "seven.flac").read_bytes()
 
@@ -32,7 +35,7 @@ SEVEN = (DIGITS / "seven.flac").read_bytes()
 @pytest.mark.timeout(1800)
 def test_the_real_server_under_many_visitors(tmp_path, whole, tally) -> None:
     visitors, requests, queue = (50, 20, 64) if whole else (8, 4, 6)
-    report = bench_serve(Hub(tmp_path), visitors=visitors, requests=requests, queue=queue, progress=print)
+    report = load_test(Hub(tmp_path), visitors=visitors, requests=requests, queue=queue, progress=print)
     print(report)
     assert not report.failures
     assert (report.crossed, report.lost) == (0, 0)
@@ -53,13 +56,13 @@ def test_the_real_server_under_many_visitors(tmp_path, whole, tally) -> None:
 # Is what it would find found?
 
 
-def asked(visitor: int, entered: float, began: float) -> Asked:
-    return Asked(visitor, False, "clip", "nano", "page", "whole", entered=entered, began=began)
+def waited(visitor: int, entered: float, began: float) -> Request:
+    return Request(visitor, False, "clip", "nano", "page", "whole", entered=entered, began=began)
 
 
 def test_overtaking_is_counted_by_visitor() -> None:
-    mine = asked(0, 1.0, 5.0)
-    others = [asked(1, 0, 2.0), asked(1, 0, 3.0), asked(2, 0, 4.0), asked(3, 0, 6.0), asked(1, 0, 0.5)]
+    mine = waited(0, 1.0, 5.0)
+    others = [waited(1, 0, 2.0), waited(1, 0, 3.0), waited(2, 0, 4.0), waited(3, 0, 6.0), waited(1, 0, 0.5)]
     assert _overtaken(mine, [mine, *others]) == 2
 
 
@@ -77,20 +80,20 @@ def liar() -> Iterator[str]:
 
 def test_a_server_that_mixes_and_loses_answers_is_found_out(liar) -> None:
     clips = [Clip("1.wav", SEVEN, {"nano": "one"}, True), Clip("2.wav", SEVEN, {"nano": "two"}, True)]
-    plan = [(clip, Asked(0, False, clip.name, "nano", "page", "whole")) for clip in clips]
-    plan.append((clips[0], Asked(0, False, "1.wav", "nano", "openai", "whole")))
+    plan = [(clip, Request(0, False, clip.name, "nano", "page", "whole")) for clip in clips]
+    plan.append((clips[0], Request(0, False, "1.wav", "nano", "openai", "whole")))
     asyncio.run(Visitor(0, liar, 0, plan).visit())
-    assert [asked.state for _, asked in plan] == ["right", "crossed", "lost"]
+    assert [request.state for _, request in plan] == ["right", "crossed", "lost"]
     assert plan[1][1].why == "'one' instead of 'two'"
 
 
 def test_the_command_ends_with_1_for_a_crossed_answer(monkeypatch, tmp_path) -> None:
-    numbers = dict.fromkeys(ServeReport.__dataclass_fields__, 1)
+    numbers = dict.fromkeys(LoadReport.__dataclass_fields__, 1)
     numbers |= {"stacks": ("nano",), "waited": (0.0, 1.0, 2.0), "memory_mib": (5.0, 6.0), "failures": ("oh",)}
     for crossed, code in ((1, 1), (0, 0)):
-        report = ServeReport(**{**numbers, "crossed": crossed, "lost": 0})
-        monkeypatch.setattr("canary_hub.bench.bench_serve", lambda hub, report=report, **options: report)
-        done = CliRunner().invoke(main, ["bench", "--serve", "--json", str(tmp_path / "report.json")])
+        report = LoadReport(**{**numbers, "crossed": crossed, "lost": 0})
+        monkeypatch.setattr(module, "load_test", lambda hub, report=report, **options: report)
+        done = CliRunner().invoke(main, ["--json", str(tmp_path / "report.json")])
         assert done.exit_code == code
         assert "given another's" in done.output
         assert (tmp_path / "report.json").exists()
@@ -100,7 +103,7 @@ def test_a_server_that_does_not_start_is_told(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(module, "_clips", lambda *given: ([], 0))
     monkeypatch.setattr(module.sys, "executable", "/bin/false")
     with pytest.raises(HubError, match="The server does not start"):
-        bench_serve(Hub(tmp_path), visitors=1, requests=1)
+        load_test(Hub(tmp_path), visitors=1, requests=1)
 
 
 # Turns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,13 +21,13 @@ from click.testing import CliRunner
 from conftest import ROOT
 
 from canary_hub import Hub
-from canary_hub.audio import Limits, load_audio
+from canary_hub.audio.decode import Limits, load_audio
 from canary_hub.cli import main
 from canary_hub.cli.resume import Partial
 from canary_hub.errors import AudioError
-from canary_hub.evaluation.identity import identity
+from canary_hub.evaluate.identity import identity
 from canary_hub.pipeline import BATCH_SEGMENTS, Stack
-from canary_hub.trace import Result, SegmentResult
+from canary_hub.run.result import Result, SegmentResult
 
 RATE = 16000
 PART = b'{"segment"'
@@ -130,11 +131,11 @@ def test_stopped_by_hand_says_how_to_go_on(tmp_path, monkeypatch, tally) -> None
     tally("faults survived", 1)
 
 
-def planted(folder: Path, audio: Path) -> Path:
+def planted(folder: Path, audio: Path, **weights: Path) -> Path:
     """An interrupted run's file for one segment of `audio`, with a text that no run would write."""
     (folder / "out").mkdir()
     hub = Hub(folder)
-    head = identity(hub, hub.stack("nano"), "float32", None, read_weights=False)
+    head = identity(hub, hub.assemble(hub.stack("nano", weights=weights)), "float32", None)
     partial = Partial(audio, folder / "out" / "talk.txt", head, resume=False)
     for i, span in enumerate(hub.load("nano").split(load_audio(audio))):
         partial.add(i, SegmentResult(span.start, span.end, "planted"))
@@ -159,6 +160,15 @@ def test_what_another_stack_has_begun_is_not_used(tmp_path, others, used) -> Non
     assert ("planted" in (out / "talk.txt").read_text()) is used
     assert ("--resume would go on" in said) is (not others)
     assert os.listdir(out) == ["talk.txt"]
+
+
+def test_what_other_weights_in_the_same_folder_have_begun_is_not_used(tmp_path) -> None:
+    audio = speech(12, tmp_path / "talk.wav")
+    weights = shutil.copytree(ROOT / "canary_hub" / "models" / "nano", tmp_path / "weights")
+    out = planted(tmp_path, audio, canary=weights)
+    os.utime(weights / "model.safetensors")
+    run(audio, "--output", out, "--resume", "--weights", f"canary={weights}")
+    assert "planted" not in (out / "talk.txt").read_text()
 
 
 def test_what_was_begun_on_another_recording_is_not_used(tmp_path) -> None:

@@ -22,8 +22,8 @@ from click.testing import CliRunner
 from canary_hub import Hub
 from canary_hub.cli import main
 from canary_hub.errors import HubError, OptionError
-from canary_hub.events import SegmentDone, StageDone
-from canary_hub.pool import IDLE_ENTRIES, Pool, machine_bytes
+from canary_hub.run.events import SegmentDone, StageDone
+from canary_hub.run.pool import IDLE_ENTRIES, Pool, machine_bytes
 from canary_hub.specs import Stage
 from canary_hub.ui import build_demo, launch_settings
 
@@ -34,7 +34,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 
-from canary_hub.builtin import nano
+from canary_hub.models import nano
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import ComponentSpec, Stage
 
@@ -47,7 +47,7 @@ HELD = []
 
 @hookimpl
 def canary_components():
-    contract = "canary_hub.builtin.canary_qwen.ports:fastconformer"
+    contract = "canary_hub.models.canary_qwen.ports:fastconformer"
     weights = dict.fromkeys(("canary", "canary-llm"))
     return [
         ComponentSpec(Stage.ENCODER, f"shaky/{name}", f"{__name__}:build_{name}", contract, weights=weights)
@@ -82,7 +82,7 @@ class Shaky:
 
 
 def build(name, given):
-    from canary_hub.builtin.canary_qwen import fastconformer
+    from canary_hub.models.canary_qwen import encoder as fastconformer
 
     LOADS[name] += 1
     time.sleep(0.2)

@@ -27,7 +27,7 @@ EVIL = (
 SHORT = f"<img src=x onerror={RUN}>"
 
 PLUGIN = f'''
-import canary_hub.builtin.nano as base
+import canary_hub.models.nano.plugin as base
 from canary_hub.errors import HubError
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import ComponentSpec, Contract, Options, Port, StackSpec, Stage
@@ -42,7 +42,7 @@ class Call(Options):
 
 @hookimpl
 def canary_components():
-    own = "canary_hub.builtin.canary_qwen.ports:qwen3"
+    own = "canary_hub.models.canary_qwen.ports:qwen3"
     both = dict.fromkeys(("canary", "canary-llm"))
     ports = Contract((Port("features", dim=128, tag=EVIL),), (Port("hidden", dim=144, rate_hz=12.5, tag=EVIL),))
     return [
@@ -79,15 +79,15 @@ class Writer:
         return self._inner.generate(inputs_embeds, attention_mask, PLAIN(max_new_tokens=8), stop, attention)
 
 def PLAIN(**values):
-    from canary_hub.builtin.canary_qwen import COMPONENTS
+    from canary_hub.models.canary_qwen.checkpoint import COMPONENTS
     from canary_hub import Hub
     return Hub(allow=()).registry.component(COMPONENTS[Stage.LLM]).call_options(**values)
 
 def build(build):
-    from canary_hub.builtin.canary_qwen import qwen3
-    from canary_hub.protocols import Build
+    from canary_hub.models.canary_qwen import llm as qwen3
+    from canary_hub.stages import Build
     from canary_hub import Hub
-    from canary_hub.builtin.canary_qwen import COMPONENTS
+    from canary_hub.models.canary_qwen.checkpoint import COMPONENTS
     options = Hub(allow=()).registry.component(COMPONENTS[Stage.LLM]).build_options()
     return Writer(qwen3.build(Build(options, build.weights, build.dtype, build.device)))
 
@@ -248,7 +248,7 @@ def test_links(visit: Callable[..., Visit], query: str, tally: Callable[[str, in
 
 
 def test_markdown_of_scripts_is_text() -> None:
-    from canary_hub.comparison.markdown import _escaped
+    from canary_hub.compare.markdown import _escaped
 
     said = _escaped(EVIL)
     assert "<" not in said

@@ -102,7 +102,7 @@ def test_lanes_and_links_of_a_visitor_name_no_folders(client: httpx.Client) -> N
     lanes = ["nano", "nano weights.canary=/etc"]
     said = call(client, "compare", [{"path": path, "meta": FILE}, lanes, "", False])
     assert "event: error" in said
-    from canary_hub.links import from_query, known
+    from canary_hub.share.links import from_query, known
 
     link, problems = known(from_query("v=1&view=compare&lane=nano+weights.canary%3D/etc&lane=nano")[0], Hub(allow=()))
     assert all(not lane.weights for lane in link.lanes)
@@ -199,10 +199,10 @@ def test_no_secret_in_what_anybody_can_read(client: httpx.Client, served: str, c
 def test_a_refusing_hub_is_told_without_the_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from hub_server import HubServer
 
-    from canary_hub.download import snapshot
     from canary_hub.space import push
     from canary_hub.space.staging import Staged
     from canary_hub.specs import WeightsRef
+    from canary_hub.weights.checkpoint import snapshot
 
     site = HubServer()
     monkeypatch.setenv("HF_TOKEN", SECRET)
@@ -247,7 +247,7 @@ def test_requests_and_uploads_of_one_visitor_are_limited(monkeypatch: pytest.Mon
     from starlette.routing import Route
     from starlette.testclient import TestClient
 
-    from canary_hub.ui.guard import Guard
+    from canary_hub.ui.server.guard import Guard
 
     monkeypatch.setenv("CANARY_HUB_REQUESTS_PER_MINUTE", "5")
     monkeypatch.setenv("CANARY_HUB_UPLOAD_MB_PER_HOUR", "0.001")
@@ -269,7 +269,7 @@ def test_requests_and_uploads_of_one_visitor_are_limited(monkeypatch: pytest.Mon
 
 
 def test_a_rate_forgets_in_time() -> None:
-    from canary_hub.ui.rates import Rate
+    from canary_hub.ui.server.rates import Rate
 
     clock = [0.0]
     rate = Rate(2, 60, lambda: clock[0])
@@ -298,8 +298,8 @@ def test_sharing_is_limited_per_visitor(tmp_path: Path, monkeypatch: pytest.Monk
     import gradio as gr
 
     from canary_hub import Result
-    from canary_hub.shared_results import SharedResults
-    from canary_hub.ui import share
+    from canary_hub.share.store import SharedResults
+    from canary_hub.ui.widgets import share_panel as share
 
     monkeypatch.setenv("CANARY_HUB_SHARES_PER_HOUR", "2")
     share.shares_rate.cache_clear()
@@ -326,7 +326,7 @@ def test_sharing_is_limited_per_visitor(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_ids_and_keys_cannot_be_guessed(tmp_path: Path) -> None:
     from canary_hub import Result
-    from canary_hub.shared_results import SharedResults
+    from canary_hub.share.store import SharedResults
 
     shared = SharedResults(tmp_path)
     saved = [shared.save(Result("a.wav", 1.0, "nano")) for _ in range(50)]
@@ -344,7 +344,7 @@ def test_ids_and_keys_cannot_be_guessed(tmp_path: Path) -> None:
 
 def test_uploads_go_in_time_by_a_moved_clock(tmp_path: Path) -> None:
     from canary_hub.ui.page import KEEP_SECONDS
-    from canary_hub.ui.uploads import delete_old
+    from canary_hub.ui.server.uploads import delete_old
 
     new = tmp_path / "a1" / "speech.wav"
     new.parent.mkdir()
@@ -360,7 +360,7 @@ def test_results_go_in_time_though_nobody_comes(tmp_path: Path) -> None:
     import time
 
     from canary_hub import Result
-    from canary_hub.shared_results import SharedResults
+    from canary_hub.share.store import SharedResults
 
     now = [2_000_000_000.0]
     shared = SharedResults(tmp_path, days=2, now=lambda: now[0])

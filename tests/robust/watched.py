@@ -61,7 +61,7 @@ def forget_peak() -> None:
 
 def decode(paths: list[str], seconds: float) -> list[dict[str, Any]]:
     """What came of each: its length or the error, the time, and the memory on top of what was held before."""
-    from canary_hub.audio import Limits, load_audio
+    from canary_hub.audio.decode import Limits, load_audio
     from canary_hub.errors import HubError
 
     load_audio(str(Path(__file__).parents[1] / "digits" / "seven.flac"))  # imports are not an input's memory

@@ -1,6 +1,6 @@
 """An exploration as titled sections: the terminal, the plots and the page all draw these. No torch, no drawing.
 
->>> for section in sections(found):
+>>> for section in sections(explore("structure", hub, "nano")):
 ...     print(section.title, section.sentence)
 """
 
@@ -10,7 +10,8 @@ import importlib
 from dataclasses import dataclass
 from typing import Literal
 
-from ..found import Found
+from .. import EXPLORATIONS
+from ..exploration import Exploration
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Series:
-    """One line or one set of bars: y over x. x are numbers for a line, labels for bars."""
+    """A line or a set of bars: y over x. x are numbers for a line, labels for bars."""
 
     name: str
     x: tuple[float, ...] | tuple[str, ...]
@@ -34,7 +35,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """What to plot. name: for a file ("parameters"). Bars of several series stand one on the other."""
+    """What to plot. name: for a file ("parameters"). Bars of several series are stacked."""
 
     name: str
     title: str
@@ -54,13 +55,14 @@ class Section:
     charts: tuple[Chart, ...] = ()
 
 
-def sections(found: Found) -> list[Section]:
+def sections(result: Exploration) -> list[Section]:
     """The result of any exploration as sections; the last one says what could not be shown."""
-    made: list[Section] = importlib.import_module(f".{found.exploration}", __name__).sections(found)
-    if found.limits:
-        table = Table(("",), tuple((limit,) for limit in found.limits))
-        made = [*made, Section("What is not shown", "What is missing here, and why.", (table,))]
-    return made
+    module = EXPLORATIONS[result.exploration].module
+    parts: list[Section] = importlib.import_module(f".{module}", __name__).sections(result)
+    if result.limits:
+        table = Table(("",), tuple((limit,) for limit in result.limits))
+        parts = [*parts, Section("What is not shown", "What is missing here, and why.", (table,))]
+    return parts
 
 
 def count(number: float) -> str:
@@ -91,7 +93,7 @@ def percent(part: float, whole: float) -> str:
 
 
 def shown(piece: str) -> str:
-    """A token as it can be seen in a table: line ends and spaces at the ends are made visible."""
+    """A token as it can be seen in a table: line ends and spaces at the ends are parts visible."""
     visible = piece.replace("\n", "\\n")
     stripped = visible.strip(" ")
     if not stripped:

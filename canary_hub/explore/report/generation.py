@@ -5,36 +5,39 @@ from __future__ import annotations
 from ..generation import Generation
 from . import Chart, Section, Series, Table, shown, size
 
+ALTERNATIVES = 3
+"""So many tokens are shown that could have been written instead."""
 
-def sections(found: Generation) -> list[Section]:
+
+def sections(result: Generation) -> list[Section]:
     """Settings, two ways, tokens, other answers, stop conditions."""
-    made = [_settings(found), _two_ways(found)]
-    if found.written:
-        made.append(_tokens(found))
-    if found.runs:
-        made.append(_runs(found))
-    made.append(_stops(found))
-    return made
+    parts = [_settings(result), _two_ways(result)]
+    if result.written:
+        parts.append(_tokens(result))
+    if result.runs:
+        parts.append(_runs(result))
+    parts.append(_stops(result))
+    return parts
 
 
-def _settings(found: Generation) -> Section:
-    rows = [(name, str(value)) for name, value in found.settings.items()]
-    rows += [("end of an answer (eos)", ", ".join(map(str, found.eos_ids)))]
-    rows += [("padding (pad)", "-" if found.pad_id is None else str(found.pad_id))]
-    greedy = not found.settings.get("temperature")
+def _settings(result: Generation) -> Section:
+    rows = [(name, str(value)) for name, value in result.settings.items()]
+    rows += [("end of an answer (eos)", ", ".join(map(str, result.eos_ids)))]
+    rows += [("padding (pad)", "-" if result.pad_id is None else str(result.pad_id))]
+    greedy = not result.settings.get("temperature")
     how = "greedy (do_sample=False): the most probable token every time" if greedy else "drawn (do_sample=True)"
-    sentence = f"Decoding is {how}, for at most {found.settings.get('max_new_tokens', 'so many')} tokens."
-    if found.bytes_per_token is not None:
-        sentence += f" Each step reads all of the LLM's weights once, {size(found.bytes_per_token)}."
+    sentence = f"Decoding is {how}, for at most {result.settings.get('max_new_tokens', 'so many')} tokens."
+    if result.bytes_per_token is not None:
+        sentence += f" Each step reads all of the LLM's weights once, {size(result.bytes_per_token)}."
     return Section("Settings", sentence, (Table(("option", "value"), tuple(rows)),))
 
 
-def _two_ways(found: Generation) -> Section:
+def _two_ways(result: Generation) -> Section:
     sentence = (
         "Given ids, transformers' generate returns the prompt and the new tokens; given embeddings, which have no ids "
         "to return, the new tokens only."
     )
-    ways = found.two_ways
+    ways = result.two_ways
     if ways is None:
         rows = (("input_ids (B, L)", "L + new"), ("inputs_embeds (B, L, H)", "new"))
         return Section("Two ways to generate", sentence, (Table(("given", "ids returned"), rows),))
@@ -51,7 +54,7 @@ def _same(same: bool) -> str:
     return "are the same" if same else "differ"
 
 
-def _tokens(found: Generation) -> Section:
+def _tokens(result: Generation) -> Section:
     rows = tuple(
         (
             str(i + 1),
@@ -59,42 +62,44 @@ def _tokens(found: Generation) -> Section:
             shown(token.piece),
             f"{100 * token.probability:.2f} %",
             f"{token.entropy:.2f}",
-            f"{token.ms:.1f}",
-            ", ".join(f"{shown(other.piece)} {100 * other.probability:.2f} %" for other in token.alternatives),
+            f"{ms:.1f}",
+            ", ".join(
+                f"{shown(other.piece)} {100 * other.probability:.2f} %" for other in token.alternatives[:ALTERNATIVES]
+            ),
         )
-        for i, token in enumerate(found.written)
+        for i, (token, ms) in enumerate(zip(result.written, result.ms, strict=True))
     )
-    least = min(found.written, key=lambda token: token.probability)
+    least = min(result.written, key=lambda token: token.probability)
     sentence = (
-        f"The first token waits for all {found.positions} positions of the prompt, {found.written[0].ms:.1f} ms; the "
-        f"least sure of the {len(found.written)} is {shown(least.piece)!r} with {100 * least.probability:.1f} %."
+        f"The first token waits for all {result.positions} positions of the prompt, {result.ms[0]:.1f} ms; the "
+        f"least sure of the {len(result.written)} is {shown(least.piece)!r} with {100 * least.probability:.1f} %."
     )
-    labels = tuple(f"{i + 1} {shown(token.piece)}" for i, token in enumerate(found.written))
+    labels = tuple(f"{i + 1} {shown(token.piece)}" for i, token in enumerate(result.written))
     numbers = tuple(float(i + 1) for i in range(len(labels)))
     charts = (
         Chart(
             "probabilities",
-            f"Probability of each token, {found.clip}",
+            f"Probability of each token, {result.clip}",
             "bar",
             "",
             "probability",
-            (Series("probability", labels, tuple(token.probability for token in found.written)),),
+            (Series("probability", labels, tuple(token.probability for token in result.written)),),
         ),
         Chart(
             "times",
-            f"Time until each token, {found.clip}",
+            f"Time until each token, {result.clip}",
             "line",
             "token",
             "ms",
-            (Series("ms", numbers, tuple(token.ms for token in found.written)),),
+            (Series("ms", numbers, result.ms),),
         ),
     )
     columns = ("", "id", "token", "probability", "entropy, bits", "ms", "instead")
     right = ("id", "probability", "entropy, bits", "ms")
-    return Section(f"Token by token: {found.clip}", sentence, (Table(columns, rows, right=right),), charts)
+    return Section(f"Token by token: {result.clip}", sentence, (Table(columns, rows, right=right),), charts)
 
 
-def _runs(found: Generation) -> Section:
+def _runs(result: Generation) -> Section:
     rows = tuple(
         (
             run.title,
@@ -104,9 +109,9 @@ def _runs(found: Generation) -> Section:
             str(run.as_greedy),
             "-" if run.ms_per_token is None else f"{run.ms_per_token:.1f}",
         )
-        for run in found.runs
+        for run in result.runs
     )
-    greedy, *others = found.runs
+    greedy, *others = result.runs
     drawn = [run for run in others if "temperature" in run.changed]
     differ = sum(run.text != greedy.text for run in drawn)
     sentence = "A limit cuts the same answer short"
@@ -120,15 +125,15 @@ def _runs(found: Generation) -> Section:
     return Section("Limits, drawing, adapter", sentence + ".", (table,))
 
 
-def _stops(found: Generation) -> Section:
-    limit = found.settings.get("max_new_tokens")
-    seen = {run.ended: run.title for run in reversed(found.runs)}
+def _stops(result: Generation) -> Section:
+    limit = result.settings.get("max_new_tokens")
+    seen = {run.ended: run.title for run in reversed(result.runs)}
     rows = (
-        ("end token", f"id {' or '.join(map(str, found.eos_ids))} is written", seen.get("end token", "-")),
+        ("end token", f"id {' or '.join(map(str, result.eos_ids))} is written", seen.get("end token", "-")),
         ("limit", "-" if limit is None else f"max_new_tokens = {limit} are written", seen.get("limit", "-")),
         (
             "repetition",
-            f"the same tokens {found.repeats} times over, at least {found.repeated_tokens} of them",
+            f"the same tokens {result.repeats} times over, at least {result.repeated_tokens} of them",
             seen.get("repetition", "-"),
         ),
     )

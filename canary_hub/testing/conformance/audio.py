@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from ... import protocols
+from ... import stages as protocols
 from ...specs import Stage
-from ..subject import Subject
+from ..under_test import UnderTest
 from .component import ComponentConformance
 
 CLIPS = (0.7, 2.0, 1.3)
@@ -24,26 +24,26 @@ class AudioConformance(ComponentConformance):
 
     atol: ClassVar[float] = 1e-4
 
-    def test_padding_does_not_change_the_result(self, subject: Subject) -> None:
+    def test_padding_does_not_change_the_result(self, subject: UnderTest) -> None:
         """What lies past a clip's length is not heard."""
         component, clip = subject.build(), subject.clip(1.3)
         self._same(subject.run(component, [clip], noise=True), subject.run(component, [clip]), "padded with noise")
 
-    def test_batch_equals_singles(self, subject: Subject) -> None:
+    def test_batch_equals_singles(self, subject: UnderTest) -> None:
         """Clips of several lengths give the same together as alone."""
         component = subject.build()
         clips = [subject.clip(seconds, seed) for seed, seconds in enumerate(CLIPS)]
         alone = [row for clip in clips for row in subject.run(component, [clip])]
         self._same(subject.run(component, clips), alone, "in a batch")
 
-    def test_an_empty_clip_costs_itself_alone(self, subject: Subject) -> None:
+    def test_an_empty_clip_costs_itself_alone(self, subject: UnderTest) -> None:
         """A clip of length zero gives nothing, and the one beside it is as if alone."""
         component, clip = subject.build(), subject.clip(1.3)
         empty, beside = subject.run(component, [clip[:0], clip])
         assert self.stage is Stage.LLM or len(empty) == 0, f"{len(empty)} come out of an empty clip"
         self._same([beside], subject.run(component, [clip]), "beside an empty clip")
 
-    def test_same_seed_same_result(self, subject: Subject) -> None:
+    def test_same_seed_same_result(self, subject: UnderTest) -> None:
         """Built twice and run twice under the same seed, bit for bit the same."""
         runs = []
         for _ in range(2):
@@ -66,15 +66,15 @@ class _TensorConformance(AudioConformance):
 
     frames_off: ClassVar[int] = 2
 
-    def check_contract(self, subject: Subject, component: Any) -> None:
+    def check_contract(self, subject: UnderTest, component: Any) -> None:
         """Dim and rate are those of the contract."""
         self._heard(subject, component, max(CLIPS))
 
-    def test_takes_40_seconds(self, subject: Subject) -> None:
+    def test_takes_40_seconds(self, subject: UnderTest) -> None:
         """The window of Canary-Qwen in one piece."""
         self._heard(subject, subject.build(), 40.0)
 
-    def _heard(self, subject: Subject, component: Any, seconds: float) -> None:
+    def _heard(self, subject: UnderTest, component: Any, seconds: float) -> None:
         (out,) = subject.run(component, [subject.clip(seconds)])
         assert out.isfinite().all(), "nan or infinite values come out"
         port = subject.contract.produces[0]

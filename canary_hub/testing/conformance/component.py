@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from ...audio import Waveform
+from ...audio.waveform import Waveform
 from ...errors import HubError, WeightsError
 from ...specs import ID_PATTERN, Stage, WeightsRef
 from ..fixtures import hub_with
-from ..subject import Subject, held_bytes
+from ..under_test import UnderTest, held_bytes
 
 HEAVY = ("torch", "transformers", "gradio", "librosa", "numpy", "scipy", "soundfile", "peft", "tokenizers")
 """What no listing may import."""
@@ -56,11 +56,11 @@ class ComponentConformance(ABC):
         return {}
 
     @pytest.fixture
-    def subject(self, tmp_path: Path) -> Subject:
+    def subject(self, tmp_path: Path) -> UnderTest:
         """The component over its tiny weights."""
         return self.subject_in(tmp_path)
 
-    def subject_in(self, folder: Path) -> Subject:
+    def subject_in(self, folder: Path) -> UnderTest:
         """As the fixture `subject`, with a folder to write to. Fails where the plugin or its weights are missing."""
         (folder / "plugins").mkdir()
         (folder / "weights").mkdir()
@@ -72,9 +72,9 @@ class ComponentConformance(ABC):
         weights = {role: WeightsRef(path=path) for role, path in self.weights(folder / "weights").items()}
         lacking = sorted(set(spec.weights) - set(weights))
         assert not lacking, f"{spec.id} reads weights {', '.join(lacking)}: return them from weights()"
-        return Subject(hub, spec, self.build_options, {role: weights[role] for role in spec.weights})
+        return UnderTest(hub, spec, self.build_options, {role: weights[role] for role in spec.weights})
 
-    def test_is_described(self, subject: Subject) -> None:
+    def test_is_described(self, subject: UnderTest) -> None:
         """Its id has a namespace of its own, and title and options say what they are for."""
         spec = subject.spec
         assert re.match(ID_PATTERN, spec.id), f"{spec.id!r} is not namespace/name in lower case"
@@ -90,7 +90,7 @@ class ComponentConformance(ABC):
             for name, field in model.model_fields.items():
                 assert field.description, f"option {name} of {spec.id} has no description"
 
-    def test_listing_imports_nothing_heavy(self, subject: Subject, tmp_path: Path) -> None:
+    def test_listing_imports_nothing_heavy(self, subject: UnderTest, tmp_path: Path) -> None:
         """`canary-hub components` shows it without torch and the like."""
         plugins = tmp_path / "plugins"
         paths = [path for path in sys.path if path]
@@ -100,17 +100,17 @@ class ComponentConformance(ABC):
         assert done.returncode == 0, done.stderr
         assert not done.stdout.strip(), f"listing {subject.spec.id} imports {done.stdout.strip()}"
 
-    def test_keeps_its_contract(self, subject: Subject) -> None:
+    def test_keeps_its_contract(self, subject: UnderTest) -> None:
         """It follows the stage's protocol, and what comes out is what its contract says."""
         component = subject.build()
         assert isinstance(component, self.protocol), f"{subject.spec.id} does not follow protocols.{self.stage}"
         self.check_contract(subject, component)
 
     @abstractmethod
-    def check_contract(self, subject: Subject, component: Any) -> None:
+    def check_contract(self, subject: UnderTest, component: Any) -> None:
         """Compare what the component gives with its contract."""
 
-    def test_runs_among_the_fakes(self, subject: Subject) -> None:
+    def test_runs_among_the_fakes(self, subject: UnderTest) -> None:
         """Swapped into the stack `fake` it takes part in a transcript; where it does not fit, the hub refuses it."""
         part, options = subject.spec, {f"{subject.spec.stage}.{key}": value for key, value in subject.options.items()}
         spec = subject.hub.stack("fake", components={part.stage: part.id}, options=options, weights=subject.weights)
@@ -124,13 +124,13 @@ class ComponentConformance(ABC):
         assert result.segments[0].audio_frames, "no audio reached the LLM"
         assert result.segments[0].tokens, "the LLM wrote nothing"
 
-    def test_states_its_bytes(self, subject: Subject) -> None:
+    def test_states_its_bytes(self, subject: UnderTest) -> None:
         """`nbytes` is what its tensors hold: the pool counts with it."""
         component = subject.build()
         stated, held = getattr(component, "nbytes", 0), held_bytes(component)
         assert stated == held, f"nbytes is {stated}, its tensors hold {held}"
 
-    def test_accounts_for_every_tensor(self, subject: Subject, tmp_path: Path) -> None:
+    def test_accounts_for_every_tensor(self, subject: UnderTest, tmp_path: Path) -> None:
         """A tensor in the checkpoint that belongs to nothing is refused by name."""
         from safetensors.torch import load_file, save_file
 
@@ -141,7 +141,7 @@ class ComponentConformance(ABC):
             altered = tmp_path / f"altered-{role}"
             shutil.copytree(ref.path, altered)
             (altered / "model.safetensors").unlink()
-            changed = Subject(
+            changed = UnderTest(
                 subject.hub, subject.spec, subject.options, {**subject.weights, role: WeightsRef(path=altered)}
             )
             try:
@@ -155,7 +155,7 @@ class ComponentConformance(ABC):
                 changed.build()
 
     def test_a_missing_dependency_names_the_install_hint(
-        self, subject: Subject, monkeypatch: pytest.MonkeyPatch
+        self, subject: UnderTest, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Where a package of `requires` is missing, the check says how to install it."""
         spec, real = subject.spec, importlib.util.find_spec
@@ -166,9 +166,9 @@ class ComponentConformance(ABC):
             problems = subject.hub.check(stack).problems
             assert any(spec.id in problem and spec.install in problem for problem in problems), problems
 
-    def test_options_draw_as_controls(self, subject: Subject) -> None:
+    def test_options_draw_as_controls(self, subject: UnderTest) -> None:
         """Every option becomes a field on the page, and its default comes back from it."""
-        from ...ui.fields import draw
+        from ...ui.widgets.fields import draw
 
         for model in (subject.spec.build_options, subject.spec.call_options):
             fields = draw(subject.spec, model, {})

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from ... import protocols
-from ...protocols import AudioSlot, Text
+from ... import stages as protocols
 from ...specs import Options, Stage
-from ..subject import Subject
+from ...stages import AudioSlot, Text
+from ..under_test import UnderTest
 from .audio import CLIPS, AudioConformance
 from .component import ComponentConformance
 
@@ -22,7 +22,7 @@ class PromptTemplateConformance(ComponentConformance):
     stage = Stage.PROMPT_TEMPLATE
     protocol = protocols.PromptTemplate
 
-    def check_contract(self, subject: Subject, component: Any) -> None:
+    def check_contract(self, subject: UnderTest, component: Any) -> None:
         """One prompt with a placeholder token, and a slot in it."""
         pieces = component.render(subject.spec.call_options())
         assert any(isinstance(piece, AudioSlot) for piece in pieces), "the prompt has no AudioSlot"
@@ -30,7 +30,7 @@ class PromptTemplateConformance(ComponentConformance):
         assert len(ports) == 1, f"the contract produces {len(ports)} prompts"
         assert ports[0].token, "the contract names no placeholder token"
 
-    def test_typed_text_stays_text(self, subject: Subject) -> None:
+    def test_typed_text_stays_text(self, subject: UnderTest) -> None:
         """What a user types never becomes a control token or a placeholder."""
         component = subject.build()
         usual = _controls(component, subject.spec.call_options())
@@ -48,24 +48,24 @@ class LLMConformance(AudioConformance):
     stage = Stage.LLM
     protocol = protocols.LLMBackend
 
-    def check_contract(self, subject: Subject, component: Any) -> None:
+    def check_contract(self, subject: UnderTest, component: Any) -> None:
         """Embeddings have the contract's dim and the layout of their ids."""
         dim, embedded = subject.takes.dim, component.embed(torch.tensor([[1, 2, 3]]))
         assert embedded.shape[:2] == (1, 3), "embed() does not keep the layout of the ids"
         assert dim in (None, embedded.shape[-1]), f"embeds have {embedded.shape[-1]} dimensions, not {dim}"
         self._answers(subject, component, max(CLIPS))
 
-    def test_takes_40_seconds(self, subject: Subject) -> None:
+    def test_takes_40_seconds(self, subject: UnderTest) -> None:
         """The window of Canary-Qwen in one piece."""
         self._answers(subject, subject.build(), 40.0)
 
-    def test_typed_text_stays_text(self, subject: Subject) -> None:
+    def test_typed_text_stays_text(self, subject: UnderTest) -> None:
         """What a user types never becomes a control token or a placeholder."""
         component = subject.build()
         ids = component.tokenize([Text(_CONTROL)])
         assert not {component.placeholder_id, *component.eos_ids} & set(ids), "typed text became a control token"
 
-    def _answers(self, subject: Subject, component: Any, seconds: float) -> None:
+    def _answers(self, subject: UnderTest, component: Any, seconds: float) -> None:
         (logits,) = subject.run(component, [subject.clip(seconds)])
         assert logits.isfinite().all(), "nan or infinite values come out"
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from canary_hub.hookspecs import hookimpl
-from canary_hub.specs import ComponentSpec, StackSpec, Stage
-
+from ...hookspecs import hookimpl
+from ...specs import ComponentSpec, StackSpec, Stage
 from . import encoder, llm, preprocessor, projector, prompt_template
 
 

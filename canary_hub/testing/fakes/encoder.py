@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from canary_hub.hookspecs import hookimpl
-from canary_hub.protocols import Build
 from canary_hub.specs import ComponentSpec, Contract, Port, Stage
+from canary_hub.stages import Build
 
 if TYPE_CHECKING:
     import torch
 
-CANARY_HUB_API = 1  # the version of hooks and specs that this is written for
+CANARY_HUB_API = 2  # the version of hooks and specs that this is written for
 
 N_MELS, D_MODEL, FACTOR = 128, 144, 8
 

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from canary_hub.hookspecs import hookimpl
-from canary_hub.protocols import AudioSlot, Build, RowStop, Segment, Step
 from canary_hub.specs import ComponentSpec, Contract, Options, Port, Stage
+from canary_hub.stages import AudioSlot, Build, RowStop, Segment, Step
 
 if TYPE_CHECKING:
     import torch
 
-CANARY_HUB_API = 1  # the version of hooks and specs that this is written for
+CANARY_HUB_API = 2  # the version of hooks and specs that this is written for
 
 CONTROL = ("<|im_start|>", "<|im_end|>")
 VOCABULARY, HIDDEN_SIZE = 256 + len(CONTROL), 128
 END, PLACEHOLDER = VOCABULARY - 1, VOCABULARY
 
 
-class GenerateCall(Options):
+class AnswerCall(Options):
     """How text is generated; may differ with every request."""
 
     max_new_tokens: int = Field(16, ge=1, le=4096, description="Longest answer per segment, in tokens")
@@ -64,7 +64,7 @@ class ByteLM:
         stop: RowStop | None = None,
     ) -> Iterator[Step]:
         """(B, L, 128), (B, L) left-padded -> one `Step` per decoding step, until all rows stopped."""
-        assert isinstance(options, GenerateCall)
+        assert isinstance(options, AnswerCall)
         mask = attention_mask.to(inputs_embeds.device)[..., None]
         state = inputs_embeds.masked_fill(~mask, 0.0).sum(1) / mask.sum(1)
         rows: list[list[int]] = [[] for _ in range(len(state))]
@@ -117,6 +117,6 @@ def canary_components() -> Iterable[ComponentSpec]:
             title="Bytes after the mean of what was read: nonsense, always the same",
             factory=f"{__name__}:build",
             contract=CONTRACT,
-            call_options=GenerateCall,
+            call_options=AnswerCall,
         )
     ]

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pydantic import Field
 
 from canary_hub.hookspecs import hookimpl
-from canary_hub.protocols import AudioSlot, Build, Segment, Text
 from canary_hub.specs import ComponentSpec, Contract, Options, Port, Stage
+from canary_hub.stages import AudioSlot, Build, Segment, Text
 
-CANARY_HUB_API = 1  # the version of hooks and specs that this is written for
+CANARY_HUB_API = 2  # the version of hooks and specs that this is written for
 
 
 class QuestionCall(Options):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from canary_hub_audio_flamingo.qwen2 import transcript
+from canary_hub_audio_flamingo.components import transcript
 from composite import RATE, VOCAB, assert_independent_of_its_batch, assert_same, hear, left_padded, sound, tokenizer
 from transformers import (
     AudioFlamingo3Config,
@@ -16,10 +16,10 @@ from transformers import (
 )
 
 from canary_hub import Hub
-from canary_hub.audio import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.pipeline import Stack
-from canary_hub.protocols import Text
 from canary_hub.specs import Stage
+from canary_hub.stages import Text
 
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<sound>"]
 PROMPT = (

@@ -9,7 +9,7 @@ import librosa
 import numpy as np
 import pytest
 import torch
-from canary_hub_granite_speech.log_mel import LogMel
+from canary_hub_granite_speech.components import LogMel
 from composite import RATE, VOCAB, assert_independent_of_its_batch, assert_same, hear, left_padded, sound, tokenizer
 from peft import LoraConfig, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GraniteSpeechConfig, GraniteSpeechForConditionalGeneration
 
 from canary_hub import Hub
-from canary_hub.audio import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.errors import WeightsError
 from canary_hub.pipeline import Stack
 from canary_hub.specs import Stage

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,15 +17,17 @@ from canary_hub_openvino import qwen3 as ov_qwen3
 from conftest import ORACLE
 
 from canary_hub import Hub
-from canary_hub.builtin.canary_qwen import fastconformer, qwen3
-from canary_hub.builtin.canary_qwen.options import Qwen3Call
 from canary_hub.errors import HubError, WeightsError
+from canary_hub.models.canary_qwen import encoder as fastconformer
+from canary_hub.models.canary_qwen import llm as qwen3
+from canary_hub.models.canary_qwen.options import Qwen3Call
 from canary_hub.pipeline import Stack
-from canary_hub.protocols import Build, Step
+from canary_hub.settings import cache_folder
 from canary_hub.specs import Options, Stage, WeightsRef
+from canary_hub.stages import Build, Step
 from canary_hub.testing import EncoderConformance, LLMConformance
-from canary_hub.testing.subject import Subject, held_bytes
-from canary_hub.weights import Checkpoint
+from canary_hub.testing.under_test import UnderTest, held_bytes
+from canary_hub.weights.checkpoint import Checkpoint
 
 FOLDERS = {"canary": ORACLE / "checkpoint", "canary-llm": ORACLE / "llm"}
 SPEECH = ORACLE / "audio" / "slice1p3.wav"
@@ -50,10 +54,10 @@ class OverTheOracle:
     def weights(self, folder: Path) -> Mapping[str, Path]:
         return FOLDERS
 
-    def test_states_its_bytes(self, subject: Subject) -> None:
+    def test_states_its_bytes(self, subject: UnderTest) -> None:
         """OpenVINO's weights are in no tensor of torch or numpy: they count as their files on disk."""
         component = subject.build()
-        files = sum(path.stat().st_size for path in exported.folder().glob(f"{self.files}*/*.bin"))
+        files = sum(path.stat().st_size for path in cache_folder("openvino").glob(f"{self.files}*/*.bin"))
         assert component.nbytes == held_bytes(component) + files
 
 
@@ -294,9 +298,10 @@ def test_other_devices_and_dtypes_are_refused(build: Any) -> None:
     [({"attention_bias": True}, "attention_bias = True"), ({"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
      ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "rope_type 'linear'")],
 )  # fmt: skip
-def test_a_variant_that_the_graph_lacks_is_refused(changed: dict[str, Any], why: str) -> None:
+def test_a_variant_that_the_graph_lacks_is_refused(changed: dict[str, Any], why: str, tmp_path: Path) -> None:
     build = given()
     settings = {**build.weights["canary-llm"].config, **changed}
-    build.weights["canary-llm"].__dict__["config"] = settings
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    build = replace(build, weights={**build.weights, "canary-llm": Checkpoint(WeightsRef(path=tmp_path))})
     with pytest.raises(WeightsError, match=why):
         graph.qwen3(qwen3.empty_model(build).config, None, None)

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from canary_hub import Hub
-from canary_hub.audio import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.pipeline import Stack
 from canary_hub.specs import Stage
 

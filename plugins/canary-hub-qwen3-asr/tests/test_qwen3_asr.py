@@ -18,13 +18,13 @@ from transformers import (
 )
 
 from canary_hub import Hub
-from canary_hub.audio import Waveform
-from canary_hub.comparison import Comparison, LaneResult, compare
+from canary_hub.audio.waveform import Waveform
+from canary_hub.compare import Comparison, LaneResult, compare
 from canary_hub.errors import WeightsError
 from canary_hub.lanes import parse_lane
 from canary_hub.pipeline import Stack
-from canary_hub.protocols import AudioSlot
 from canary_hub.specs import Stage
+from canary_hub.stages import AudioSlot
 
 CONTROL = [
     "<|endoftext|>",

@@ -14,9 +14,9 @@ import torch
 from canary_hub_silero_vad.vad import FRAME, LEAD, SileroVad, build
 
 from canary_hub import Hub
-from canary_hub.audio import Waveform, load_audio
-from canary_hub.protocols import Segmenter
-from canary_hub.segmentation import quietest, split_at_pauses
+from canary_hub.audio.decode import load_audio
+from canary_hub.audio.pauses import Segmenter, quietest, split_at_pauses
+from canary_hub.audio.waveform import Waveform
 
 ROOT = Path(__file__).parents[3]
 PLUGINS = ROOT / "plugins"

@@ -11,7 +11,7 @@ from canary_hub_train import tts
 from canary_hub_train.voices import Voice
 
 from canary_hub import Hub
-from canary_hub.audio import Waveform
+from canary_hub.audio.waveform import Waveform
 
 SENTENCES = ("they were in the house all night", "she said that it was very good", "we have to go back home now")
 

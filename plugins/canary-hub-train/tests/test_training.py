@@ -19,8 +19,8 @@ from canary_hub_train.training import Job, Trainer, build, train
 from canary_hub_train.transcribe import transcribe
 from safetensors.torch import load_file
 
-from canary_hub.builtin.canary_qwen import layout
 from canary_hub.errors import HubError
+from canary_hub.models.canary_qwen import layout
 
 
 def short(job: Job, state: Path) -> Job:

@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT
 
 from canary_hub import Hub
-from canary_hub.events import Done
+from canary_hub.run.events import Done
 from canary_hub.specs import Stage
 
 pytestmark = [

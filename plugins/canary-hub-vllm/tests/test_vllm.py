@@ -23,14 +23,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from canary_hub import Hub
 from canary_hub.cli import main
 from canary_hub.errors import HubError, OptionError
-from canary_hub.events import Done
-from canary_hub.injection import Injected, inject
 from canary_hub.pipeline import Stack
-from canary_hub.protocols import Build, Step
+from canary_hub.run.events import Done
+from canary_hub.run.injection import Injected, inject
+from canary_hub.settings import cache_folder
 from canary_hub.specs import Stage, WeightsRef
+from canary_hub.stages import Build, Step
 from canary_hub.testing import LLMConformance
-from canary_hub.testing.subject import Subject, held_bytes
-from canary_hub.weights import Checkpoint, TensorFiles
+from canary_hub.testing.under_test import UnderTest, held_bytes
+from canary_hub.weights.checkpoint import Checkpoint
+from canary_hub.weights.tensors import TensorFiles
 
 WEIGHTS = {"canary": ORACLE / "checkpoint", "canary-llm": ORACLE / "llm"}
 VLLM = {Stage.LLM: "vllm/qwen3"}
@@ -92,7 +94,7 @@ def written(steps: list[Step]) -> list[list[int]]:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_export_is_the_merged_model(hub: Hub, dtype: str) -> None:
     folder = export.exported(build(dtype))
-    assert folder.parent == export.cache_folder()
+    assert folder.parent == cache_folder("vllm")
     exported = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
     stack = loaded(hub, dtype)
     given, own = heard(stack, 2), stack.component(Stage.LLM).model
@@ -167,7 +169,7 @@ def test_a_failed_export_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(HubError, match="No space left") as caught:
         export.exported(build())
     assert "CANARY_HUB_CACHE" in caught.value.hint
-    assert not list(export.cache_folder().iterdir())
+    assert not list(cache_folder("vllm").iterdir())
 
 
 # The plan
@@ -363,7 +365,7 @@ class TestConformance(LLMConformance):
     def weights(self, folder: Path) -> Mapping[str, Path]:
         return WEIGHTS
 
-    def test_states_its_bytes(self, subject: Subject) -> None:
+    def test_states_its_bytes(self, subject: UnderTest) -> None:
         """Beside its own table it counts what vLLM loads into another process."""
         component = subject.build()
         files = TensorFiles(Path(component._vllm.args.model))

@@ -12,10 +12,10 @@ from composite import RATE, assert_independent_of_its_batch, assert_same, hear, 
 from transformers import VoxtralConfig, VoxtralForConditionalGeneration, VoxtralProcessor, WhisperFeatureExtractor
 
 from canary_hub import Hub
-from canary_hub.audio import Waveform
+from canary_hub.audio.waveform import Waveform
 from canary_hub.pipeline import Stack
-from canary_hub.protocols import AudioSlot, Text
 from canary_hub.specs import Stage
+from canary_hub.stages import AudioSlot, Text
 
 CONTROL = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AUDIO]", "[BEGIN_AUDIO]", "<pad>", "[TRANSCRIBE]"]
 AUDIO = CONTROL.index("[AUDIO]")

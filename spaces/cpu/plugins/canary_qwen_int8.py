@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
-from canary_hub.builtin import canary_qwen
 from canary_hub.hookspecs import hookimpl
+from canary_hub.models.canary_qwen import plugin as canary_qwen
 from canary_hub.specs import Stage
+
+CANARY_HUB_API = 2
 
 
 @hookimpl

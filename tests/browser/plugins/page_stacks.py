@@ -12,10 +12,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from canary_hub.builtin.canary_qwen import COMPONENTS, ports
-from canary_hub.builtin.canary_qwen.options import ChatPromptCall
 from canary_hub.errors import HubError
 from canary_hub.hookspecs import hookimpl
+from canary_hub.models.canary_qwen import ports
+from canary_hub.models.canary_qwen.checkpoint import COMPONENTS
+from canary_hub.models.canary_qwen.options import ChatPromptCall
 from canary_hub.specs import ComponentSpec, Contract, Options, Port, StackSpec, Stage, WeightsRef
 
 SET_A = Path(__file__).parents[2] / "oracle" / "set_a"
@@ -50,7 +51,7 @@ def canary_components():
         ComponentSpec(
             Stage.ENCODER,
             "test/foreign",
-            "canary_hub.builtin.canary_qwen.fastconformer:build",
+            "canary_hub.models.canary_qwen.encoder:build",
             f"{here}:foreign",
             weights=both,
         ),
@@ -59,15 +60,15 @@ def canary_components():
             Stage.LLM,
             "test/endless",
             f"{here}:build_endless",
-            "canary_hub.builtin.canary_qwen.ports:qwen3",
+            "canary_hub.models.canary_qwen.ports:qwen3",
             weights=both,
             call_options=EveryKind,
         ),
         ComponentSpec(
             Stage.PROMPT_TEMPLATE,
             "test/prompt",
-            "canary_hub.builtin.canary_qwen.prompts:build",
-            "canary_hub.builtin.canary_qwen.ports:chat_prompt",
+            "canary_hub.models.canary_qwen.prompts:build",
+            "canary_hub.models.canary_qwen.ports:chat_prompt",
             weights={"canary": None},
             call_options=ChatPromptCall,
         ),
@@ -104,7 +105,7 @@ class Endless:
         return getattr(self._inner, name)
 
     def generate(self, inputs_embeds, attention_mask, options, stop=None):
-        from canary_hub.protocols import Step
+        from canary_hub.stages import Step
 
         rows = len(inputs_embeds)
         STEPS.append(0)
@@ -115,6 +116,6 @@ class Endless:
 
 
 def build_endless(build):
-    from canary_hub.builtin.canary_qwen import qwen3
+    from canary_hub.models.canary_qwen import llm as qwen3
 
     return Endless(qwen3.build(build))

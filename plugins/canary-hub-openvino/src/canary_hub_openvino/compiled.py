@@ -8,7 +8,7 @@ import openvino as ov
 import torch
 
 from canary_hub.errors import HubError
-from canary_hub.protocols import Build
+from canary_hub.stages import Build
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 """Torch's names -> OpenVINO's. A CPU without bfloat16 computes in float32 from bfloat16 weights."""

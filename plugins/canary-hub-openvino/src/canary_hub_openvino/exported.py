@@ -13,8 +13,8 @@ from pathlib import Path
 import openvino as ov
 
 from canary_hub.errors import HubError
-from canary_hub.random_checkpoint import cache_folder
-from canary_hub.weights import Checkpoint
+from canary_hub.settings import cache_folder
+from canary_hub.weights.checkpoint import Checkpoint
 
 from . import graph
 
@@ -22,11 +22,6 @@ CHUNK = 2**24  # bytes hashed at a time
 _SIZES = "sizes.json"
 
 Export = Callable[[], Mapping[str, ov.Model]]
-
-
-def folder() -> Path:
-    """openvino/ in the folder that CANARY_HUB_CACHE names, else in ~/.cache/canary-hub."""
-    return cache_folder().parent / "openvino"
 
 
 def exported(name: str, checkpoints: Iterable[Checkpoint], packages: Iterable[str], export: Export) -> dict[str, Path]:
@@ -42,14 +37,15 @@ def exported(name: str, checkpoints: Iterable[Checkpoint], packages: Iterable[st
 
     Returns: graph name -> its .xml, with the weights beside it in .bin. Raises: HubError when the disk is full.
     """
+    folder = cache_folder("openvino")
     try:
-        folder().mkdir(parents=True, exist_ok=True)
-        place = folder() / f"{name}-{_key(checkpoints, packages)}"
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder / f"{name}-{_key(checkpoints, packages)}"
         if not _is_whole(place):
             _write(place, export())
     except OSError as error:
         raise HubError(
-            f"OpenVINO's graphs cannot be written to {str(folder())!r}: {error}.",
+            f"OpenVINO's graphs cannot be written to {str(folder)!r}: {error}.",
             "Set CANARY_HUB_CACHE to a folder on another disk.",
         ) from error
     return {path.stem: path for path in place.glob("*.xml")}
@@ -111,7 +107,7 @@ def _digest(path: Path) -> str:
     path = path.resolve()
     stat = path.stat()
     seen = hashlib.sha256(f"{path}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()
-    remembered = folder() / "digests" / seen
+    remembered = cache_folder("openvino") / "digests" / seen
     try:
         return remembered.read_text("utf-8")
     except OSError:

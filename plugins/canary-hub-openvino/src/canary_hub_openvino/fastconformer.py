@@ -13,12 +13,11 @@ import torch
 from transformers import ParakeetEncoder
 from transformers.models.parakeet.modeling_parakeet import ParakeetEncoderRelPositionalEncoding
 
-from canary_hub.builtin.canary_qwen import CHECKPOINT
-from canary_hub.builtin.canary_qwen import fastconformer as built_in
-from canary_hub.builtin.canary_qwen.checkpoint import open_checkpoint
-from canary_hub.builtin.canary_qwen.layout import ENCODER_PREFIX
-from canary_hub.cpu import forward_pass
-from canary_hub.protocols import Build
+from canary_hub.models.canary_qwen import encoder as built_in
+from canary_hub.models.canary_qwen.checkpoint import CHECKPOINT, open_checkpoint
+from canary_hub.models.canary_qwen.layout import ENCODER_PREFIX
+from canary_hub.models.cpu import forward_pass
+from canary_hub.stages import Build
 
 from . import graph
 from .compiled import check, compiled

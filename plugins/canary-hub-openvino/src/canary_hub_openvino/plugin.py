@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from canary_hub.builtin.canary_qwen import BASE_LLM, CHECKPOINT, PUBLISHED, PUBLISHED_LLM
-from canary_hub.builtin.canary_qwen.options import Qwen3Call
 from canary_hub.hookspecs import hookimpl
+from canary_hub.models.canary_qwen import ports
+from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT, PUBLISHED, PUBLISHED_LLM
+from canary_hub.models.canary_qwen.options import Qwen3Call
 from canary_hub.specs import ComponentSpec, Stage
 
-CANARY_HUB_API = 1
+CANARY_HUB_API = 2
 
 _HERE = "canary_hub_openvino"
-_PORTS = "canary_hub.builtin.canary_qwen.ports"
 _INSTALL = "pip install ./plugins/canary-hub-openvino"
 
 
@@ -26,7 +26,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="openvino/fastconformer",
             title="FastConformer through OpenVINO, on the CPU",
             factory=f"{_HERE}.fastconformer:build",
-            contract=f"{_PORTS}:fastconformer",
+            contract=ports.fastconformer,
             weights=weights,
             requires=("openvino",),
             install=_INSTALL,
@@ -36,7 +36,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="openvino/qwen3",
             title="Qwen3 with LoRA live through OpenVINO, on the CPU",
             factory=f"{_HERE}.qwen3:build",
-            contract=f"{_PORTS}:qwen3",
+            contract=ports.qwen3,
             weights=weights,
             call_options=Qwen3Call,
             requires=("openvino",),
@@ -48,7 +48,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="openvino/qwen3-int8",
             title="Qwen3 through OpenVINO with int8 weights (NNCF), on the CPU: half the memory, faster tokens",
             factory=f"{_HERE}.qwen3:build_int8",
-            contract=f"{_PORTS}:qwen3",
+            contract=ports.qwen3,
             weights=weights,
             call_options=Qwen3Call,
             requires=("openvino", "nncf"),

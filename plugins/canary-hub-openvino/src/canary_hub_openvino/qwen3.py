@@ -20,10 +20,9 @@ import openvino as ov
 import torch
 from transformers import DynamicCache
 
-from canary_hub.builtin.canary_qwen import BASE_LLM, CHECKPOINT
-from canary_hub.builtin.canary_qwen import qwen3 as built_in
-from canary_hub.builtin.canary_qwen.checkpoint import open_checkpoint
-from canary_hub.builtin.canary_qwen.layout import (
+from canary_hub.models.canary_qwen import llm as built_in
+from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT, open_checkpoint
+from canary_hub.models.canary_qwen.layout import (
     EMBEDDINGS,
     LLM_PREFIX,
     TIED_HEAD,
@@ -32,8 +31,7 @@ from canary_hub.builtin.canary_qwen.layout import (
     lora_scaling,
     lora_targets,
 )
-from canary_hub.protocols import Build
-from canary_hub.weights import TensorFiles
+from canary_hub.stages import Build, Tensors
 
 from . import graph
 from .compiled import check, compiled
@@ -137,8 +135,8 @@ def _build(build: Build, name: str, int8: bool) -> built_in.Qwen3Backend:
     sources = [build.weights[CHECKPOINT]]
     if EMBEDDINGS not in files:
         sources.append(build.weights[BASE_LLM])
-    made = f"qwen3-{'int8-' if int8 else ''}{build.dtype}"
-    paths = exported(made, sources, ("nncf",) if int8 else (), export)
+    name = f"qwen3-{'int8-' if int8 else ''}{build.dtype}"
+    paths = exported(name, sources, ("nncf",) if int8 else (), export)
     layers = Layers(compiled(paths["layers"], build.dtype), table)
     model = OpenVINOModel(config, layers, Head(compiled(paths["head"], build.dtype)))
     model.warm_up()
@@ -161,7 +159,7 @@ def _in_int8(model: ov.Model) -> ov.Model:
         return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
 
 
-def _layers_graph(build: Build, config: Any, files: TensorFiles) -> ov.Model:
+def _layers_graph(build: Build, config: Any, files: Tensors) -> ov.Model:
     targets = lora_targets(build.weights[CHECKPOINT].config)
     dtype = getattr(torch, build.dtype)
 

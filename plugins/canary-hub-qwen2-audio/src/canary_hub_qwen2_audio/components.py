@@ -1,15 +1,45 @@
-"""The factories of the Qwen2-Audio components."""
+"""The components of Qwen2-Audio: a prompt template of its own, and the factories.
+
+The prompt: the audio, numbered, and then what is asked.
+Source: the chat template in transformers 5.23 `processing_qwen2_audio.py`.
+"""
 
 from __future__ import annotations
 
-from canary_hub.causal_lm.backend import CausalLMBackend
-from canary_hub.families.backend import build_llm
-from canary_hub.families.projector import FrameProjector, build_projector
-from canary_hub.families.whisper import WhisperEncoder, WhisperLogMel, build_encoder, build_log_mel
-from canary_hub.protocols import Build
+from canary_hub.models.causal_lm.backend import CausalLMBackend
+from canary_hub.models.families.backend import build_llm
+from canary_hub.models.families.projector import FrameProjector, build_projector
+from canary_hub.models.families.whisper import WhisperEncoder, WhisperLogMel, build_encoder, build_log_mel
+from canary_hub.specs import Options
+from canary_hub.stages import AudioSlot, Build, Segment, Text
 
-from .family import FAMILY
-from .prompts import AudioPrompt
+from .plugin import FAMILY, AudioPromptCall
+
+
+class AudioPrompt:
+    """A system turn, and "Audio 1: {audio}" with the instruction on the next line as the user's."""
+
+    def render(self, options: Options) -> list[Segment]:
+        """The prompt's pieces for `AudioPromptCall` options."""
+        assert isinstance(options, AudioPromptCall)
+        return [
+            Text("<|im_start|>", control=True),
+            Text("system\n"),
+            Text(options.system),
+            Text("<|im_end|>", control=True),
+            Text("\n"),
+            Text("<|im_start|>", control=True),
+            Text("user\nAudio 1: "),
+            Text("<|audio_bos|>", control=True),
+            AudioSlot(),
+            Text("<|audio_eos|>", control=True),
+            Text("\n"),
+            Text(options.instruction),
+            Text("<|im_end|>", control=True),
+            Text("\n"),
+            Text("<|im_start|>", control=True),
+            Text("assistant\n"),
+        ]
 
 
 def log_mel(build: Build) -> WhisperLogMel:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from canary_hub.hookspecs import hookimpl
 from canary_hub.specs import SegmenterSpec
 
-CANARY_HUB_API = 1
+CANARY_HUB_API = 2
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from canary_hub.audio import Samples, Waveform
+    from canary_hub.audio.waveform import Samples, Waveform
 
 RATE = 16_000
 FRAME = 512  # samples of one probability of speech: 32 ms
@@ -14,7 +14,7 @@ LEAD = 2.0
 
 
 class SileroVad:
-    """A `canary_hub.protocols.Segmenter`. The model keeps nothing between two calls, so threads may share it."""
+    """A `canary_hub.audio.pauses.Segmenter`. The model keeps nothing between two calls, so threads may share it."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -62,7 +62,7 @@ def at_16_khz(samples: Samples, rate: int) -> Samples:
     """(S,) at `rate` Hz -> (S',) at 16 kHz."""
     import numpy as np
 
-    from canary_hub.resampling import Resampler
+    from canary_hub.audio.resample import Resampler
 
     resampler = Resampler(rate, RATE)
     return np.concatenate([resampler.feed(samples), resampler.finish()])

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from canary_hub.atomic import write_text
 from canary_hub.errors import HubError
-from canary_hub.files import write_text
+from canary_hub.settings import cache_folder
 
 from .mini.command import mini
 
@@ -131,7 +132,7 @@ def nano(
 
     tts.check_programs()
     name = f"nano-{recipe}-small" if small else f"nano-{recipe}"
-    folder = state or Path.home() / ".cache" / "canary-hub" / "train" / name
+    folder = state or cache_folder("train") / name
     folder.mkdir(parents=True, exist_ok=True)
     count, workers, device = _plan(small)
     chosen = recipes.with_everyone(recipes.RECIPES[recipe]) if everyone else recipes.RECIPES[recipe]

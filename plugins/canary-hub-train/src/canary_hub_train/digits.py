@@ -50,7 +50,7 @@ def read_recordings(path: Path) -> Recordings:
     """
     import soundfile
 
-    from canary_hub.resampling import Resampler
+    from canary_hub.audio.resample import Resampler
 
     found: dict[str, list[list[Wave]]] = {}
     try:

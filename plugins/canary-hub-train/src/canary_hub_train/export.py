@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from canary_hub.builtin.canary_qwen import layout
+from canary_hub.atomic import beside, write_text
 from canary_hub.errors import WeightsError
-from canary_hub.files import beside, write_text
+from canary_hub.models.canary_qwen import layout
 
 from .features import N_MELS
 from .model import Nano, Sizes

@@ -8,6 +8,8 @@ from canary_hub.hookspecs import hookimpl
 
 from .command import train
 
+CANARY_HUB_API = 2
+
 
 @hookimpl
 def canary_commands(group: click.Group) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from canary_hub.atomic import beside
 from canary_hub.errors import HubError
-from canary_hub.files import beside
 
 from .export import load_exported
 from .model import Nano

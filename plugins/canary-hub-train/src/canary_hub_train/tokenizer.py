@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from canary_hub.atomic import beside, write_text
 from canary_hub.errors import WeightsError
-from canary_hub.files import beside, write_text
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 PLAIN_ADDED = ("<think>", "</think>")

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from canary_hub.atomic import beside, write_text
 from canary_hub.errors import HubError
-from canary_hub.files import beside, write_text
 
 from .espeak import espeak
 from .phones import from_arpabet, from_espeak

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -17,19 +16,15 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from canary_hub.builtin.canary_qwen import BASE_LLM, CHECKPOINT, qwen3
 from canary_hub.errors import HubError
-from canary_hub.protocols import Build
+from canary_hub.models.canary_qwen import llm as qwen3
+from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT
+from canary_hub.settings import cache_folder
+from canary_hub.stages import Build
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 LAYOUT = 1
 """Grows when the same weights have to be written differently."""
-
-
-def cache_folder() -> Path:
-    """Where merged LLMs are kept: CANARY_HUB_CACHE, else ~/.cache/canary-hub; then vllm/."""
-    where = os.environ.get("CANARY_HUB_CACHE")
-    return (Path(where) if where else Path.home() / ".cache" / "canary-hub") / "vllm"
 
 
 def exported(build: Build) -> Path:
@@ -38,7 +33,7 @@ def exported(build: Build) -> Path:
     The numbers are those of canary/qwen3 in `build.dtype`: its own factory merges them.
     Raises: WeightsError for tensors that are not Canary-Qwen's; HubError when the folder cannot be written.
     """
-    folder = cache_folder() / _key(build)
+    folder = cache_folder("vllm") / _key(build)
     if folder.is_dir():
         return folder
     model = qwen3.build(replace(build, device="cpu")).model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from canary_hub.causal_lm.options import GenerateCall
+from canary_hub.models.causal_lm.options import GenerateCall
 from canary_hub.specs import Options
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from canary_hub.causal_lm.options import GenerateCall
 from canary_hub.errors import OptionError
+from canary_hub.models.causal_lm.options import GenerateCall
 
 from .options import VllmBuild
 

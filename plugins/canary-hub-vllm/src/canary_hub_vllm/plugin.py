@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from canary_hub.builtin.canary_qwen import BASE_LLM, CHECKPOINT, PUBLISHED, PUBLISHED_LLM
 from canary_hub.hookspecs import hookimpl
+from canary_hub.models.canary_qwen import ports
+from canary_hub.models.canary_qwen.checkpoint import BASE_LLM, CHECKPOINT, PUBLISHED, PUBLISHED_LLM
 from canary_hub.specs import ComponentSpec, Stage
 
 from .options import VllmBuild, VllmCall
 
-CANARY_HUB_API = 1
+CANARY_HUB_API = 2
 
 
 @hookimpl
@@ -22,7 +23,7 @@ def canary_components() -> Iterable[ComponentSpec]:
             id="vllm/qwen3",
             title="Qwen3 with LoRA merged, run by vLLM: many segments at once on a GPU; no LLM mode",
             factory="canary_hub_vllm.qwen3:build",
-            contract="canary_hub.builtin.canary_qwen.ports:qwen3",
+            contract=ports.qwen3,
             weights={CHECKPOINT: PUBLISHED, BASE_LLM: PUBLISHED_LLM},
             build_options=VllmBuild,
             call_options=VllmCall,

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from canary_hub.builtin.canary_qwen.qwen3 import load_tokenizer
-from canary_hub.causal_lm.backend import CausalLMBackend, Tokens
 from canary_hub.errors import HubError
-from canary_hub.protocols import Build, RowStop, Step
+from canary_hub.models.canary_qwen.llm import load_tokenizer
+from canary_hub.models.causal_lm.backend import CausalLMBackend, Tokens
 from canary_hub.specs import Options
-from canary_hub.weights import TensorFiles
+from canary_hub.stages import Build, RowStop, Step
+from canary_hub.weights.tensors import TensorFiles
 
 from .export import exported
 from .options import VllmBuild, VllmCall

@@ -1,15 +1,47 @@
-"""The factories of the Voxtral components."""
+"""The components of Voxtral but its LLM: two prompt templates of its own, and the factories.
+
+The prompts: the transcription mode, and a question about the audio.
+Source: mistral-common 1.13 `tokens/tokenizers/instruct.py`, `encode_transcription` and a user message with audio.
+"""
 
 from __future__ import annotations
 
-from canary_hub.causal_lm.backend import CausalLMBackend
-from canary_hub.families.backend import load_llm
-from canary_hub.families.projector import FrameProjector, build_projector
-from canary_hub.families.whisper import WhisperEncoder, WhisperLogMel, build_encoder, build_log_mel
-from canary_hub.protocols import Build
+from canary_hub.models.families.projector import FrameProjector, build_projector
+from canary_hub.models.families.whisper import WhisperEncoder, WhisperLogMel, build_encoder, build_log_mel
+from canary_hub.specs import Options
+from canary_hub.stages import AudioSlot, Build, Segment, Text
 
-from .family import FAMILY, ROLE
-from .prompts import TranscribePrompt
+from .plugin import FAMILY, InstructPromptCall, TranscribePromptCall
+
+
+def _user(content: list[Segment]) -> list[Segment]:
+    return [
+        Text("<s>", control=True),
+        Text("[INST]", control=True),
+        Text("[BEGIN_AUDIO]", control=True),
+        AudioSlot(),
+        *content,
+        Text("[/INST]", control=True),
+    ]
+
+
+class TranscribePrompt:
+    """Component voxtral/transcribe-prompt: the audio, its language where it is known, and the mark for a transcript."""
+
+    def render(self, options: Options) -> list[Segment]:
+        """The prompt's pieces for `TranscribePromptCall` options."""
+        assert isinstance(options, TranscribePromptCall)
+        known: list[Segment] = [Text(f"lang:{options.language}")] if options.language else []
+        return [*_user([]), *known, Text("[TRANSCRIBE]", control=True)]
+
+
+class InstructPrompt:
+    """Component voxtral/instruct-prompt: the audio and then what is asked."""
+
+    def render(self, options: Options) -> list[Segment]:
+        """The prompt's pieces for `InstructPromptCall` options."""
+        assert isinstance(options, InstructPromptCall)
+        return _user([Text(options.instruction)])
 
 
 def log_mel(build: Build) -> WhisperLogMel:
@@ -32,8 +64,6 @@ def prompt(build: Build) -> TranscribePrompt:
     return TranscribePrompt()
 
 
-def llm(build: Build) -> CausalLMBackend:
-    """The Ministral (3B) inside Voxtral, whose module in transformers is Llama's."""
-    from .tokenizer import VoxtralTokenizer
-
-    return CausalLMBackend(load_llm(build, FAMILY), VoxtralTokenizer(build.weights[ROLE]))
+def instruct_prompt(build: Build) -> InstructPrompt:
+    """The prompt template for questions."""
+    return InstructPrompt()

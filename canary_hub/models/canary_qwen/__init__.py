@@ -1,0 +1,1 @@
+"""Canary-Qwen's five stages, with the stage in the name of the file."""

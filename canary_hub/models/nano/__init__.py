@@ -1,0 +1,1 @@
+"""The tiny checkpoint that ships in the package."""

@@ -1,0 +1,1 @@
+"""What happens in a run: events, results, the injection, checks, timing."""

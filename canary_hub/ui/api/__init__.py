@@ -1,0 +1,1 @@
+"""The page for programs: gradio's API, OpenAI's routes, MCP tools."""

@@ -1,0 +1,1 @@
+"""The Compare tab: several stacks over one clip, side by side."""

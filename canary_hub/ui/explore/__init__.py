@@ -1,0 +1,1 @@
+"""The Explore tab: how such a model is made."""

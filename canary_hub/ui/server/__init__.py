@@ -1,0 +1,1 @@
+"""What a public page needs around gradio: limits, the queue, uploads."""

@@ -1,0 +1,1 @@
+"""From a `WeightsRef` to files, and from files to tensors."""
