@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from canary_hub.errors import HubError
-from canary_hub.files import beside
+from canary_hub.atomic import beside
 
 from .model import Mini, Sizes
 

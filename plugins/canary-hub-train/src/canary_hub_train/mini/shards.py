@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from canary_hub.files import beside, write_text
+from canary_hub.atomic import beside, write_text
 
 from .clips import Clip
 from .ears import FRAME, STACK
