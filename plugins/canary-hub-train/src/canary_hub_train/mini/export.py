@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from canary_hub.errors import WeightsError
 from canary_hub.atomic import beside, write_text
+from canary_hub.errors import WeightsError
 
 from ..tokenizer import PLACEHOLDER, take_tokenizer
 from .ears import HOP, N_FFT, N_MELS, RATE, STACK

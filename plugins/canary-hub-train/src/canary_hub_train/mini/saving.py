@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from canary_hub.errors import HubError
 from canary_hub.atomic import beside
+from canary_hub.errors import HubError
 
 from .model import Mini, Sizes
 
