@@ -260,3 +260,18 @@ def test_the_command_says_what_part_it_takes(tmp_path: Path) -> None:
     said = CliRunner().invoke(train, ["mini", "--help"])
     assert said.exit_code == 0
     assert "--human-dev" in said.output
+
+
+def test_the_lean_llm_computes_the_same() -> None:
+    from canary_hub_train.mini.lean import make_lean
+
+    plain, lean = build(SMALL.sizes), build(SMALL.sizes)
+    make_lean(lean.llm)
+    x, targets = torch.randn(3, 20, SMALL.sizes.hidden), torch.randint(0, 500, (3, 20))
+    found = []
+    for model in (plain, lean):
+        loss = model.text_loss(model.hidden_states(x), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        attention = model.llm.model.layers[0].self_attn
+        found.append((loss.detach(), attention.k_proj.weight.grad, attention.q_norm.weight.grad))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*found, strict=True))

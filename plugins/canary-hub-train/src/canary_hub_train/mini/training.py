@@ -24,6 +24,7 @@ from torch import Tensor
 from .batches import Batch, Codec, Speech, lay_out
 from .bridge import solve
 from .copying import Copying, slot_frames
+from .lean import make_lean
 from .measure import normaliser, read_shards, report
 from .model import Sizes, build
 from .saving import Progress, StateFile
@@ -113,6 +114,8 @@ class Training:
         self.codec = Codec(job.folder / "llm")
         self.file = StateFile(job.folder)
         self.model = build(job.recipe.sizes)
+        if job.device == "cpu":
+            make_lean(self.model.llm)
         self.at = Progress("copy")
         state = self.file.read(job.recipe.sizes)
         if state is not None:
