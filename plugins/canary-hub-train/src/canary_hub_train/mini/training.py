@@ -328,7 +328,7 @@ def _phase(training: Training) -> bool:
         at.clips += len(drawn[0].lengths if isinstance(drawn, tuple) else drawn.lengths)
         if at.step % 50 == 0:
             means = {name: round(sum(values) / len(values), 3) for name, values in sums.items()}
-            pace = (time.monotonic() - started) / 50
+            pace = (time.monotonic() - started) / max(len(values) for values in sums.values())
             job.say(f"{at.phase} {at.step}: {means}, {pace:.2f} s a step, {at.clips} clips, hardness {at.hardness:.2f}")
             row = {"phase": at.phase, "step": at.step, "minutes": round(at.seconds / 60, 1), **means}
             training.file.log(row | ({"hardness": round(at.hardness, 2)} if at.phase == "copy" else {}))
