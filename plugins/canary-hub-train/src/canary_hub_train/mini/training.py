@@ -313,7 +313,7 @@ def _phase(training: Training) -> bool:
     """Steps until the phase is over (True) or the sitting is (False)."""
     job, at = training.job, training.at
     sums: dict[str, list[float]] = {}
-    started = time.monotonic()
+    started, first = time.monotonic(), at.step
     for drawn in ahead(training.draws()):
         if at.step >= job.recipe.steps(at.phase):
             return True
@@ -328,13 +328,13 @@ def _phase(training: Training) -> bool:
         at.clips += len(drawn[0].lengths if isinstance(drawn, tuple) else drawn.lengths)
         if at.step % 50 == 0:
             means = {name: round(sum(values) / len(values), 3) for name, values in sums.items()}
-            pace = (time.monotonic() - started) / max(len(values) for values in sums.values())
+            pace = (time.monotonic() - started) / (at.step - first)
             job.say(f"{at.phase} {at.step}: {means}, {pace:.2f} s a step, {at.clips} clips, hardness {at.hardness:.2f}")
             row = {"phase": at.phase, "step": at.step, "minutes": round(at.seconds / 60, 1), **means}
             training.file.log(row | ({"hardness": round(at.hardness, 2)} if at.phase == "copy" else {}))
-            sums, started = {}, time.monotonic()
+            sums, started, first = {}, time.monotonic(), at.step
         if training.file.due:
             training.save()
-        if time.monotonic() - training.measured > job.recipe.measure_every and at.phase != "copy":
+        if time.monotonic() - training.measured > job.recipe.measure_every and at.phase == "joint":
             job.say(str(training.measure()))
     return True
