@@ -92,9 +92,10 @@ class Mini(nn.Module):
         weight: Tensor = self.llm.get_input_embeddings().weight
         return weight
 
-    def ctc_logits(self, frames: Tensor) -> Tensor:
-        """Frames' embeddings (..., hidden) -> (..., vocabulary)."""
-        return frames @ self.table.T * self.ctc_scale.exp() + self.ctc_bias
+    def ctc_logits(self, frames: Tensor, still: bool = False) -> Tensor:
+        """Frames' embeddings (..., hidden) -> (..., vocabulary). `still`: the embedding table learns nothing by it."""
+        table = self.table.detach() if still else self.table
+        return frames @ table.T * self.ctc_scale.exp() + self.ctc_bias
 
     def hidden_states(self, embeds: Tensor) -> Tensor:
         """(B, L, hidden) -> (B, L, hidden): one causal pass. Rows are padded on the right, which no token before sees,
@@ -114,15 +115,18 @@ class Mini(nn.Module):
         logits = hidden[wanted] @ self.table.T
         return F.cross_entropy(logits.float(), targets[wanted])
 
-    def ctc_loss(self, frames: Tensor, lengths: Tensor, texts: Tensor, text_lengths: Tensor) -> Tensor:
-        """Mean over the batch of the CTC loss per token.
+    def ctc_loss(
+        self, frames: Tensor, lengths: Tensor, texts: Tensor, text_lengths: Tensor, still: bool = False
+    ) -> Tensor:
+        """The CTC loss per token; a clip in which nobody speaks counts as if it had a token in 8 frames.
 
         Args:
             frames: (B, M, hidden), lengths (B,).
             texts: (B, L) token ids, text_lengths (B,).
         """
-        logs = self.ctc_logits(frames).float().log_softmax(-1).transpose(0, 1)
-        return F.ctc_loss(logs, texts, lengths, text_lengths, self.blank, "mean", zero_infinity=True)
+        logs = self.ctc_logits(frames, still).float().log_softmax(-1).transpose(0, 1)
+        each = F.ctc_loss(logs, texts, lengths, text_lengths, self.blank, "none", zero_infinity=True)
+        return each.sum() / torch.where(text_lengths > 0, text_lengths, lengths / 8).sum()
 
     def describe(self) -> dict[str, int]:
         """The sizes, for the state file."""

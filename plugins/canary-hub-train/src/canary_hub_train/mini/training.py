@@ -1,7 +1,8 @@
 """The loop: copy -> ctc -> bridge -> joint -> cool. Stop it anywhere; the same call goes on within a minute of it.
 
-copy   the LLM learns English, and to write what a noisy audio slot holds
-ctc    the projector learns to read the ears' states, the embeddings standing still
+copy   the LLM learns English, and to write what a noisy audio slot holds; meanwhile the projector learns to read the
+       ears' states by CTC, which costs a tenth of it and moves no embedding
+ctc    the projector alone, the embeddings standing still
 bridge the projector's last linear is solved for embeddings that the LLM knows
 joint  everything together, without an end: more data and more time make it better
 cool   the rate goes down to nothing; for weights to be shipped
@@ -42,8 +43,8 @@ class Recipe:
     sizes: Sizes = field(default_factory=Sizes)
     budget: int = 2048
     """Positions per step: about 12 clips of 8 s. Small, because a CPU gains nothing from large ones."""
-    copy_steps: int = 700
-    ctc_steps: int = 300
+    copy_steps: int = 2000
+    ctc_steps: int = 1500
     joint_steps: int = 1_000_000
     cool_steps: int = 1500
     copy_rate: float = 1e-3
@@ -163,7 +164,7 @@ class Training:
         lengths = batch.lengths.to(self.device)
         texts, text_lengths = batch.texts.to(self.device), batch.text_lengths.to(self.device)
         batch = Batch(audio, lengths, texts, text_lengths)
-        ctc = self.model.ctc_loss(frames, lengths, texts, text_lengths)
+        ctc = self.model.ctc_loss(frames, lengths, texts, text_lengths, still=self.at.phase == "ctc")
         if self.at.phase == "ctc":
             return ctc, {"ctc": float(ctc.detach())}
         laid = lay_out(self.model.table, frames, batch, self.codec, self._shown(texts))
@@ -174,8 +175,16 @@ class Training:
         wrong = torch.rand(texts.shape, device=texts.device) < self.recipe.wrong_given
         return torch.where(wrong, torch.randint_like(texts, 256, self.recipe.sizes.vocabulary - 6), texts)
 
-    def _copy_loss(self, batch: Batch, second: Tensor, share: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def _copy_loss(
+        self, batch: Batch, second: Tensor, share: Tensor, heard: Batch | None = None
+    ) -> tuple[Tensor, dict[str, float]]:
         to = self.device
+        if heard is not None:
+            frames = self.model.proj(heard.audio.to(to).float())
+            where = (heard.lengths.to(to), heard.texts.to(to), heard.text_lengths.to(to))
+            ctc = self.model.ctc_loss(frames, *where, still=True)
+            loss, parts = self._copy_loss(batch, second, share)
+            return loss + ctc, parts | {"ctc": float(ctc.detach())}
         texts = batch.texts.to(to)
         if torch.rand(()) < self.recipe.plain_share:
             inside = torch.arange(texts.shape[1], device=to)[None] < batch.text_lengths.to(to)[:, None]
@@ -202,7 +211,7 @@ class Training:
         copying = Copying(self.codec, self.job.sentences, self.model.blank, self.recipe.budget)
         texts = copying.batches(seed, self.recipe.sizes.vocabulary, hardness=lambda: self.at.hardness)
         if self.at.phase == "copy":
-            return texts
+            return ((*drawn, heard) for drawn, heard in zip(texts, self.speech.pools(seed, longest=12.0), strict=False))
         if self.at.phase == "ctc":
             return self.speech.pools(seed, longest=12.0)
         return self._mixed(texts, self.speech.pools(seed))
@@ -219,8 +228,6 @@ class Training:
             loss, parts = self.loss(drawn)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if self.at.phase == "ctc":
-            self.model.table.grad = None  # the LLM knows these rows; the projector is to find them
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         if torch.isfinite(norm):
             self.optimizer.step()
