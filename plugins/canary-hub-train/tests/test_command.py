@@ -30,12 +30,12 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_hook_adds_both_commands() -> None:
+def test_the_hook_adds_its_commands() -> None:
     group = click.Group()
     plugin.canary_commands(group)
     added = group.commands["train"]
     assert isinstance(added, click.Group)
-    assert set(added.commands) == {"nano", "evaluate"}
+    assert set(added.commands) == {"nano", "mini", "evaluate"}
 
 
 def test_missing_recordings_are_said_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from canary_hub.atomic import write_text
 from canary_hub.errors import HubError
 from canary_hub.settings import cache_folder
 
+from .mini.command import mini
+
 if TYPE_CHECKING:
     from .digits import Recordings
 
@@ -214,3 +216,6 @@ def evaluate(
     found = run(checkpoint, recordings, texts, kinds, count, say=click.echo)
     if report is not None:
         write_text(report, json.dumps(found, indent=1) + "\n")
+
+
+train.add_command(mini)
