@@ -17,7 +17,7 @@ from canary_hub_train.mini.ears import hear, log_mel, padded
 from canary_hub_train.mini.measure import read_ctc, read_shards, report
 from canary_hub_train.mini.model import build
 from canary_hub_train.mini.places import Places, smaller, telephone
-from canary_hub_train.mini.saving import StateFile
+from canary_hub_train.mini.state import StateFile
 from canary_hub_train.mini.text import Capitals, plain, read_sentences, sayable, written
 from canary_hub_train.mini.training import SMALL, Job, run
 from canary_hub_train.tokenizer import train_tokenizer

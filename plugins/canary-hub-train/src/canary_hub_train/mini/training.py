@@ -28,8 +28,8 @@ from .copying import Copying, slot_frames
 from .lean import make_lean
 from .measure import normaliser, read_shards, report
 from .model import Sizes, build
-from .saving import Progress, StateFile
 from .shards import Shard, find_shards
+from .state import Progress, StateFile
 
 MASTERED = 2.2
 """Cross-entropy of copied text below which the slots become longer and noisier."""
