@@ -64,7 +64,8 @@ class Subject:
             return CompositeLayout(self.family, self.config, [tensor.name for tensor in tensors]).llm_config
         for checkpoint in self.checkpoints.values():
             config = _config_here(checkpoint)
-            if "model_type" in config and "text_config" not in config:
+            # Neither a composite model nor, as Whisper, an encoder with its decoder.
+            if "model_type" in config and not {"text_config", "encoder_layers"} & set(config):
                 return config
         raise HubError(
             f"{self.llm.id} of stack {self.spec.name} names no config.json of a language model on this machine.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from composite import RATE, sound
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
 
+from canary_hub import Hub
 from canary_hub.audio.waveform import Waveform
+from canary_hub.errors import HubError
+from canary_hub.explore import explore
 from canary_hub.pipeline import Stack
 from canary_hub.run.injection import inject
 from canary_hub.specs import Stage
@@ -105,3 +109,9 @@ def test_a_run_tells_words_and_when(stack: Stack) -> None:
     assert segment.attention is not None
     assert len(segment.frames) == 1500
     assert not segment.frames[0].nearest
+
+
+def test_it_has_no_causal_lm_to_explore(whisper_folder: Path) -> None:
+    hub = Hub()
+    with pytest.raises(HubError, match="of a language model on this machine"):
+        explore("structure", hub, hub.stack("whisper-tiny.en", weights={"whisper": whisper_folder}))
